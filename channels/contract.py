@@ -83,9 +83,7 @@ class Message:
     theme: str = ""  # 主题分类
     source: str = ""  # 信息来源
     short_title: str = ""
-    sms_text: str = (
-        ""  # the item's own reviewed SMS text; empty: the channel composes title and short address
-    )
+    sms_text: str = ""  # the item's own reviewed SMS text; empty: the channel composes title and short address
     period: tuple[date, date] | None = None  # of a 公示
     objection_contact: str = ""  # of a 公示
     corrects: str = ""  # index number of the item that this correction notice corrects
@@ -135,8 +133,8 @@ class Call:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The channel said yes. `reference` is its own id: batch number, URL, file name; `evidence` what it answered, short,
-    without personal data."""
+    """The channel said yes. `reference` is its own id (batch number, URL, file name); `evidence` what it answered,
+    short, without personal data."""
 
     reference: str
     evidence: str = ""
@@ -225,8 +223,8 @@ class Channel(Protocol):
         """One effect. A "duplicate" answer for the same key is a Receipt. Raises DeliveryError."""
 
     def verify(self, wanted: Sequence[tuple[Rendition | None, Call]]) -> list[Seen]:
-        """Look from outside, one pass for many, an answer for each in order; None: nothing is wanted there. Never raises
-        DeliveryError: what could not be looked at is UNKNOWN. Channels without readback answer UNKNOWN."""
+        """Look from outside, one pass for many, an answer for each in order; None: nothing is wanted there. Never
+        raises DeliveryError: what could not be looked at is UNKNOWN. Channels without readback answer UNKNOWN."""
 
     def withdraw(self, call: Call) -> Receipt:
         """Take the slot back; safe to repeat. Only called where `recall`. Raises DeliveryError."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Heading:
-    """A numbered heading. `level` 1–4; `text` with its number; `run_in`: body text that follows in the same paragraph."""
+    """A numbered heading. `level` 1–4; `text` with its number; `run_in`: body text following in the same paragraph."""
 
     level: int
     text: str

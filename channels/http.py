@@ -27,7 +27,7 @@ _threads = local()
 
 
 def session() -> requests.Session:
-    """This thread's session: no hidden retries, no redirects followed by default, no look at the environment per call."""
+    """This thread's session: no hidden retries, and no look at the environment for each call."""
     kept: requests.Session | None = getattr(_threads, "session", None)
     if kept is None:
         kept = _threads.session = requests.Session()
@@ -72,9 +72,7 @@ def _nothing_left(error: requests.exceptions.RequestException) -> bool:
     if isinstance(
         error, requests.exceptions.SSLError
     ):  # also raised when an open connection breaks: only a handshake counts
-        return any(
-            word in str(cause) for word in ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "HANDSHAKE")
-        )
+        return any(word in str(cause) for word in ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "HANDSHAKE"))
     return isinstance(cause, _NOTHING_LEFT)
 
 
