@@ -1,0 +1,156 @@
+"""What a person writes, how it is kept as an immutable revision, and the message that channels render from it."""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import date
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from channels.contract import File, Message, Office
+from channels.document import BadText, clean, parse
+from pipeline.decisions import Refused
+from pipeline.models import Blob, Item, Revision
+from pipeline.renditions import store_files
+from pipeline.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One item as it is written: text in official style and the fields of its catalogue entry (domain: Catalogue)."""
+
+    title: str
+    text: str
+    item_type: str
+    department: str
+    formed_on: date
+    summary: str = ""
+    document_number: str = ""
+    keywords: tuple[str, ...] = ()
+    theme: str = ""
+    source: str = ""
+    short_title: str = ""
+    sms_text: str = ""
+    period: tuple[date, date] | None = None
+    objection_contact: str = ""
+    corrects: str = ""
+    files: tuple[File, ...] = ()
+
+
+def checked(rt: Runtime, draft: Draft) -> Draft:
+    """The draft as it may be kept: every text cleaned. Raises Refused on what cannot be read, shown or filed."""
+    limits = rt.settings.limits
+    texts = [field.name for field in fields(Draft) if isinstance(getattr(draft, field.name), str)]
+    kept: dict[str, Any] = {}
+    for name in texts:
+        value = getattr(draft, name)
+        try:
+            kept[name] = clean(value) if value.strip() else ""
+        except BadText as error:
+            raise Refused(error.code, **{**error.facts, "field": name}) from error
+        if name != "text":
+            kept[name] = re.sub(r"\s+", " ", kept[name]).strip()
+    if not kept["title"]:
+        raise Refused("draft.title_missing")
+    if not kept["text"].strip():
+        raise Refused("document.empty")
+    if len(kept["title"]) > limits.title_characters:
+        raise Refused("draft.title_too_long", length=str(len(kept["title"])), limit=str(limits.title_characters))
+    if len(kept["text"]) > limits.text_characters:
+        raise Refused("draft.text_too_long", length=str(len(kept["text"])), limit=str(limits.text_characters))
+    if draft.item_type not in rt.settings.item_types:
+        raise Refused("draft.unknown_type", given=draft.item_type, known="、".join(rt.settings.item_types))
+    if draft.department not in {department.id for department in rt.settings.departments}:
+        known = "、".join(f"{one.id}（{one.name}）" for one in rt.settings.departments)
+        raise Refused("draft.unknown_department", given=draft.department, known=known)
+    if draft.formed_on > rt.now().astimezone(rt.settings.zone).date():
+        raise Refused("draft.formed_in_future", formed_on=draft.formed_on.isoformat())
+    if draft.formed_on.year < 1949:
+        raise Refused("draft.formed_long_ago", formed_on=draft.formed_on.isoformat())
+    if draft.period is not None and draft.period[0] > draft.period[1]:
+        raise Refused("draft.period_backwards")
+    names = [file.name for file in draft.files]
+    for file in draft.files:
+        if not file.content:
+            raise Refused("draft.file_empty", file=file.name)
+        if len(file.content) > limits.file_bytes:
+            raise Refused("draft.file_too_large", file=file.name, limit=str(limits.file_bytes // 1_000_000))
+        if "/" in file.name or "\\" in file.name or file.name in ("", ".", "..") or names.count(file.name) > 1:
+            raise Refused("draft.file_name", file=file.name)
+    return replace(draft, **kept)
+
+
+def store_revision(rt: Runtime, db: Session, item: Item, author: str, draft: Draft) -> Revision:
+    """Keep a checked draft as the item's next revision. `content_hash` is over the very bytes that are stored."""
+    store_files(db, draft.files)
+    document = asdict(replace(draft, files=()))
+    document["files"] = [[file.name, file.media_type, file.sha256] for file in draft.files]
+    content = json.dumps(document, ensure_ascii=False, sort_keys=True, default=date.isoformat).encode()
+    number = (db.scalar(select(func.max(Revision.number)).where(Revision.item_id == item.id)) or 0) + 1
+    revision = Revision(
+        item_id=item.id,
+        number=number,
+        author=author,
+        created_at=rt.now(),
+        title=draft.title,
+        content=content,
+        content_hash=hashlib.sha256(content).hexdigest(),
+    )
+    db.add(revision)
+    db.flush()
+    return revision
+
+
+def latest_revision(db: Session, item_id: int) -> Revision:
+    return db.scalars(
+        select(Revision).where(Revision.item_id == item_id).order_by(Revision.number.desc()).limit(1)
+    ).one()
+
+
+def read_draft(db: Session, revision: Revision) -> Draft:
+    """The draft that a revision keeps, attachments and all."""
+    document = json.loads(revision.content)
+    entries = document.pop("files")
+    blobs = db.scalars(select(Blob).where(Blob.sha256.in_([sha256 for _, _, sha256 in entries])))
+    contents = {blob.sha256: blob.content for blob in blobs}
+    period = document.pop("period")
+    return Draft(
+        **{
+            **document,
+            "formed_on": date.fromisoformat(document["formed_on"]),
+            "keywords": tuple(document["keywords"]),
+            "period": (date.fromisoformat(period[0]), date.fromisoformat(period[1])) if period else None,
+            "files": tuple(File(name, media_type, contents[sha256]) for name, media_type, sha256 in entries),
+        }
+    )
+
+
+def compose(rt: Runtime, item: Item, revision_number: int, draft: Draft) -> Message:
+    """What channels render: the draft with its index number, its permanent address, and who publishes it."""
+    office = rt.settings.office
+    return Message(
+        number=item.id,
+        index_number=item.index_number or "",
+        title=draft.title,
+        blocks=parse(draft.text),
+        item_type=draft.item_type,
+        department=rt.settings.department_name(draft.department),
+        office=Office(office.name, office.code, office.phone, office.address, office.short_name),
+        address=f"{rt.settings.public_url}/i/{item.id}",
+        formed_on=draft.formed_on,
+        revision=revision_number,
+        document_number=draft.document_number,
+        summary=draft.summary,
+        keywords=draft.keywords,
+        theme=draft.theme,
+        source=draft.source,
+        short_title=draft.short_title,
+        sms_text=draft.sms_text,
+        period=draft.period,
+        objection_contact=draft.objection_contact,
+        corrects=draft.corrects,
+        files=draft.files,
+    )

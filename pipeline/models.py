@@ -1,0 +1,324 @@
+"""The tables. Bytes that were hashed are stored as they were hashed; what happened is only ever added to."""
+
+from datetime import date, datetime
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Date,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy import Enum as SqlEnum
+from sqlalchemy.orm import Mapped, mapped_column
+
+from pipeline.database import Base, UTCTime
+from pipeline.states import Disclosure, Ground, Result, Stage, State
+
+BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only in an INTEGER PRIMARY KEY
+
+
+def checked(values: type[StrEnum]) -> SqlEnum:
+    """An enum kept as text with a CHECK, so that a person can read the database and a stray word cannot enter it."""
+    return SqlEnum(
+        values,
+        native_enum=False,
+        create_constraint=True,
+        length=32,
+        name=values.__name__.lower(),
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+class Counter(Base):
+    """Numbers issued once: `index/<code>/<year>`. Never counted back."""
+
+    __tablename__ = "counter"
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    value: Mapped[int]
+
+
+class Item(Base):
+    """A piece of information. `id` is the N of its permanent short address `/i/N`."""
+
+    __tablename__ = "item"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    department: Mapped[str] = mapped_column(String(40))
+    created_by: Mapped[str] = mapped_column(String(40))
+    created_at: Mapped[datetime] = mapped_column(UTCTime)
+    index_number: Mapped[str | None] = mapped_column(String(80), unique=True)
+
+
+class Blob(Base):
+    """Bytes of attachments, once each, by what they are."""
+
+    __tablename__ = "blob"
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Revision(Base):
+    """What was written, immutable. `content` is the JSON that `content_hash` (SHA-256) was taken over."""
+
+    __tablename__ = "revision"
+    __table_args__ = (UniqueConstraint("item_id", "number"),)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
+    number: Mapped[int]
+    author: Mapped[str] = mapped_column(String(40))
+    created_at: Mapped[datetime] = mapped_column(UTCTime)
+    title: Mapped[str] = mapped_column(Text)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+    content_hash: Mapped[str] = mapped_column(String(64))
+
+
+class Submission(Base):
+    """A revision put up for review, with what was chosen. `hash` (SHA-256) is over the stored `manifest`."""
+
+    __tablename__ = "submission"
+    __table_args__ = (
+        Index("uq_submission_reviewing", "item_id", unique=True, sqlite_where=text("stage = 'reviewing'"),
+              postgresql_where=text("stage = 'reviewing'")),
+        Index("uq_submission_approved", "item_id", unique=True, sqlite_where=text("stage = 'approved'"),
+              postgresql_where=text("stage = 'approved'")),
+    )  # fmt: skip
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), index=True)
+    revision_id: Mapped[int] = mapped_column(ForeignKey("revision.id"))
+    submitted_by: Mapped[str] = mapped_column(String(40))
+    submitted_at: Mapped[datetime] = mapped_column(UTCTime)
+    disclosure: Mapped[Disclosure] = mapped_column(checked(Disclosure))
+    ground: Mapped[Ground | None] = mapped_column(checked(Ground))
+    publish_at: Mapped[datetime | None] = mapped_column(UTCTime)
+    manifest: Mapped[bytes] = mapped_column(LargeBinary)
+    hash: Mapped[str] = mapped_column(String(64))
+    stage: Mapped[Stage] = mapped_column(checked(Stage))
+    reason: Mapped[str] = mapped_column(Text, default="")
+    closed_at: Mapped[datetime | None] = mapped_column(UTCTime)
+
+
+class Approval(Base):
+    """One level's yes to one submission, naming the hash that was seen."""
+
+    __tablename__ = "approval"
+    submission_id: Mapped[int] = mapped_column(ForeignKey("submission.id"), primary_key=True)
+    level: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    role: Mapped[str] = mapped_column(String(20))
+    person: Mapped[str] = mapped_column(String(40))
+    hash: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(UTCTime)
+
+
+class StoredRendition(Base):
+    """What one channel shows or sends of one submission, as it was previewed and approved."""
+
+    __tablename__ = "rendition"
+    __table_args__ = (UniqueConstraint("submission_id", "channel"),)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    submission_id: Mapped[int] = mapped_column(ForeignKey("submission.id"))
+    revision_id: Mapped[int] = mapped_column(ForeignKey("revision.id"))
+    channel: Mapped[str] = mapped_column(String(40))
+    media_type: Mapped[str] = mapped_column(String(120))
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    files: Mapped[str] = mapped_column(Text)  # JSON: [[name, media type, sha256], …]
+    digest: Mapped[str] = mapped_column(String(64))
+
+
+class Delivery(Base):
+    """What should be at one place, and what is. One row per item × channel (the slot, for ever), and for a channel with
+    recipients one more for each recipient, below its slot.
+
+    `wanted_id`: the rendition that should be there, or nothing. `generation`: +1 whenever that changes. `held_id`: what
+    is there as far as anybody knows (`held_known`). An attempt is open while `call_open`; its number is `attempts`.
+    """
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        UniqueConstraint("item_id", "channel", "recipient"),
+        Index("ix_delivery_due", "channel", "publish_at", "id", sqlite_where=text("state = 'due'"),
+              postgresql_where=text("state = 'due'")),
+        Index("ix_delivery_withdrawal", "channel", "id", sqlite_where=text("state = 'due' AND wanted_id IS NULL"),
+              postgresql_where=text("state = 'due' AND wanted_id IS NULL")),
+        Index("ix_delivery_lease", "lease_until", sqlite_where=text("state = 'sending'"),
+              postgresql_where=text("state = 'sending'")),
+        Index("ix_delivery_look", "channel", "look_after", sqlite_where=text("look_after IS NOT NULL"),
+              postgresql_where=text("look_after IS NOT NULL")),
+        Index("ix_delivery_trouble", "channel", "id",
+              sqlite_where=text("state IN ('failed', 'in_doubt', 'on_hold')"),
+              postgresql_where=text("state IN ('failed', 'in_doubt', 'on_hold')")),
+        Index("ix_delivery_slot", "slot_id", "state", sqlite_where=text("slot_id IS NOT NULL"),
+              postgresql_where=text("slot_id IS NOT NULL")),
+        CheckConstraint("recipient = '' OR slot_id IS NOT NULL", name="recipient_below_slot"),
+        CheckConstraint("state = 'sending' OR (lease_token IS NULL AND NOT call_open)", name="lease_while_sending"),
+    )  # fmt: skip
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
+    channel: Mapped[str] = mapped_column(String(40))
+    recipient: Mapped[str] = mapped_column(String(200), default="")
+    slot_id: Mapped[int | None] = mapped_column(ForeignKey("delivery.id"))
+
+    wanted_id: Mapped[int | None] = mapped_column(ForeignKey("rendition.id"))
+    wanted_at: Mapped[datetime] = mapped_column(UTCTime)
+    generation: Mapped[int]
+    held_id: Mapped[int | None] = mapped_column(ForeignKey("rendition.id"))
+    held_known: Mapped[bool] = mapped_column(default=True)
+
+    state: Mapped[State] = mapped_column(checked(State))
+    reason: Mapped[str] = mapped_column(String(40), default="")  # why on hold or skipped
+    error: Mapped[str] = mapped_column(Text, default="")  # JSON {code, facts} of what last went wrong
+
+    publish_at: Mapped[datetime] = mapped_column(UTCTime)  # a person's
+    try_after: Mapped[datetime | None] = mapped_column(UTCTime)  # the machine's back-off
+    released_at: Mapped[datetime | None] = mapped_column(UTCTime)  # a person let it go: lateness counts from here
+    hurry: Mapped[bool] = mapped_column(default=False)  # a person lets it go in the quiet hours
+
+    lease_token: Mapped[str | None] = mapped_column(String(32))
+    lease_until: Mapped[datetime | None] = mapped_column(UTCTime)
+    call_open: Mapped[bool] = mapped_column(default=False)
+    attempts: Mapped[int] = mapped_column(default=0)  # number of the latest attempt
+    failures: Mapped[int] = mapped_column(default=0)  # in a row in which nothing could be sent
+    tries: Mapped[int] = mapped_column(default=0)  # of this generation's budget
+    first_tried_at: Mapped[datetime | None] = mapped_column(UTCTime)  # of this generation: fixes the facts of sending
+    last_tried_at: Mapped[datetime | None] = mapped_column(UTCTime)
+    looks: Mapped[int] = mapped_column(default=0)
+    look_after: Mapped[datetime | None] = mapped_column(UTCTime)
+
+    reference: Mapped[str] = mapped_column(String(300), default="")
+    confirmed_at: Mapped[datetime | None] = mapped_column(UTCTime)
+    expanded_at: Mapped[datetime | None] = mapped_column(UTCTime)  # a slot's recipients were copied
+
+
+class Attempt(Base):
+    """One call, committed before it is made. Never changed."""
+
+    __tablename__ = "attempt"
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    generation: Mapped[int]
+    rendition_id: Mapped[int | None] = mapped_column(ForeignKey("rendition.id"))  # None: a withdrawal
+    started_at: Mapped[datetime] = mapped_column(UTCTime)
+    worker: Mapped[str] = mapped_column(String(120))
+
+
+class AttemptEnd(Base):
+    """How an attempt ended, as far as known: never, when its worker died; twice, when it was given up as overdue and
+    ended late. Never changed."""
+
+    __tablename__ = "attempt_end"
+    __table_args__ = (Index("ix_attempt_end_attempt", "delivery_id", "number"),)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"))
+    number: Mapped[int]
+    at: Mapped[datetime] = mapped_column(UTCTime)
+    result: Mapped[Result] = mapped_column(checked(Result))
+    reference: Mapped[str] = mapped_column(String(300))
+    evidence: Mapped[str] = mapped_column(Text)
+    error: Mapped[str] = mapped_column(Text)  # JSON {code, facts}
+
+
+class Sighting(Base):
+    """Something from outside changed what we know of a delivery: a look, a report, a person. Never changed."""
+
+    __tablename__ = "sighting"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), index=True)
+    generation: Mapped[int]
+    at: Mapped[datetime] = mapped_column(UTCTime)
+    evidence: Mapped[str] = mapped_column(String(20))  # readback, report, person
+    seen: Mapped[str] = mapped_column(String(40))
+    state: Mapped[State] = mapped_column(checked(State))  # what the row became
+    note: Mapped[str] = mapped_column(Text, default="")
+
+
+class StoredReport(Base):
+    """A report as it came in, stored before anything else is done with it."""
+
+    __tablename__ = "report"
+    __table_args__ = (
+        Index("ix_report_waiting", "id", sqlite_where=text("applied_at IS NULL"),
+              postgresql_where=text("applied_at IS NULL")),
+        Index("ix_report_attempt", "delivery_id", "number"),
+    )  # fmt: skip
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    channel: Mapped[str] = mapped_column(String(40))
+    delivery_id: Mapped[int] = mapped_column(BigId)  # no foreign key: an orphan after a restore is kept, too
+    number: Mapped[int]
+    started_at: Mapped[datetime] = mapped_column(UTCTime)  # of the attempt it speaks of
+    query: Mapped[str] = mapped_column(Text)  # JSON
+    received_at: Mapped[datetime] = mapped_column(UTCTime)
+    applied_at: Mapped[datetime | None] = mapped_column(UTCTime)
+
+
+class Posting(Base):
+    """A printed notice on a board: who posted it where and when, who took it down (domain: life of a printout)."""
+
+    __tablename__ = "posting"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), index=True)
+    generation: Mapped[int]
+    rendition_id: Mapped[int] = mapped_column(ForeignKey("rendition.id"))
+    place: Mapped[str] = mapped_column(Text)
+    posted_by: Mapped[str] = mapped_column(String(40))
+    posted_at: Mapped[datetime] = mapped_column(UTCTime)
+    down_due: Mapped[date | None] = mapped_column(Date)  # the day after a 公示's period
+    removed_by: Mapped[str | None] = mapped_column(String(40))
+    removed_at: Mapped[datetime | None] = mapped_column(UTCTime)
+
+
+class ChannelStatus(Base):
+    """Conditions of the claim: a person's pause, the circuit breaker; and what a person wants to know of a channel."""
+
+    __tablename__ = "channel_status"
+    channel: Mapped[str] = mapped_column(String(40), primary_key=True)
+    paused_by: Mapped[str | None] = mapped_column(String(40))
+    paused_at: Mapped[datetime | None] = mapped_column(UTCTime)
+    failures: Mapped[int] = mapped_column(default=0)  # calls in a row that could not be made
+    open_until: Mapped[datetime | None] = mapped_column(UTCTime)  # the breaker lets nothing but withdrawals through
+    last_success_at: Mapped[datetime | None] = mapped_column(UTCTime)
+    last_failure_at: Mapped[datetime | None] = mapped_column(UTCTime)
+    last_error: Mapped[str] = mapped_column(Text, default="")
+
+
+class Subscriber(Base):
+    """Somebody who agreed to be told. `address` is normalised by its channel."""
+
+    __tablename__ = "subscriber"
+    __table_args__ = (UniqueConstraint("channel", "address"),)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    channel: Mapped[str] = mapped_column(String(40))
+    address: Mapped[str] = mapped_column(String(200))
+    name: Mapped[str] = mapped_column(String(80), default="")
+    consent_source: Mapped[str] = mapped_column(Text, default="")
+    consent_on: Mapped[date | None] = mapped_column(Date)
+    added_at: Mapped[datetime] = mapped_column(UTCTime)
+
+
+class Suppression(Base):
+    """The suppression list (拒收名单): checked at the moment of sending."""
+
+    __tablename__ = "suppression"
+    channel: Mapped[str] = mapped_column(String(40), primary_key=True)
+    address: Mapped[str] = mapped_column(String(200), primary_key=True)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    at: Mapped[datetime] = mapped_column(UTCTime)
+
+
+class AuditLine(Base):
+    """One line for each decision (操作日志). Never changed: the database refuses."""
+
+    __tablename__ = "audit"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    at: Mapped[datetime] = mapped_column(UTCTime)
+    person: Mapped[str] = mapped_column(String(40))
+    os_user: Mapped[str] = mapped_column(String(80))
+    decision: Mapped[str] = mapped_column(String(40))
+    item_id: Mapped[int | None] = mapped_column(ForeignKey("item.id"), index=True)
+    facts: Mapped[str] = mapped_column(Text)  # JSON

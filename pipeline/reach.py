@@ -1,0 +1,335 @@
+"""Reach (发布情况): what is where, read from the ledger. Items × channels, and one item with every attempt."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, aliased
+
+from channels.contract import Evidence
+from pipeline.models import (
+    Approval,
+    Attempt,
+    AttemptEnd,
+    Delivery,
+    Item,
+    Posting,
+    Revision,
+    Sighting,
+    StoredRendition,
+    Submission,
+)
+from pipeline.runtime import Runtime
+from pipeline.states import Stage, State, rollup
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One item on one channel. `wanted` and `held` are revision numbers; None: nothing; `held_known` False: unknown.
+    `counts`: recipients by state, where there are recipients."""
+
+    item: int
+    index_number: str | None
+    title: str
+    revision: int  # the item's latest
+    channel: str
+    state: State
+    reason: str
+    wanted: int | None
+    held: int | None
+    held_known: bool
+    generation: int
+    attempts: int
+    counts: Mapping[str, int]
+    reference: str
+    confirmed_at: datetime | None
+    error: Mapping[str, Any] | None
+    publish_at: datetime
+    evidence: Evidence
+    rehearsal: bool
+
+
+def matrix(rt: Runtime, items: Collection[int] | None = None, most: int = 500) -> list[Cell]:
+    """The cells of these items, or of the newest `most` items, by item and by the order of the channels."""
+    with rt.reading() as db:
+        return _cells(rt, db, items, most)
+
+
+def _cells(rt: Runtime, db: Session, items: Collection[int] | None, most: int) -> list[Cell]:
+    if items is None:
+        items = db.scalars(select(Delivery.item_id).distinct().order_by(Delivery.item_id.desc()).limit(most)).all()
+    wanted, held = aliased(StoredRendition), aliased(StoredRendition)
+    wanted_revision, held_revision = aliased(Revision), aliased(Revision)
+    latest = select(Revision.item_id, func.max(Revision.number).label("number"))
+    newest = latest.where(Revision.item_id.in_(items)).group_by(Revision.item_id).subquery()
+    rows = db.execute(
+        select(Delivery, Item, Revision, wanted_revision.number, held_revision.number)
+        .join(Item, Item.id == Delivery.item_id)
+        .join(newest, newest.c.item_id == Delivery.item_id)
+        .join(Revision, (Revision.item_id == newest.c.item_id) & (Revision.number == newest.c.number))
+        .outerjoin(wanted, wanted.id == Delivery.wanted_id)
+        .outerjoin(wanted_revision, wanted_revision.id == wanted.revision_id)
+        .outerjoin(held, held.id == Delivery.held_id)
+        .outerjoin(held_revision, held_revision.id == held.revision_id)
+        .where(Delivery.item_id.in_(items), Delivery.recipient == "")
+        .order_by(Delivery.item_id)
+    ).all()
+    counts = _counts(db, [row[0].id for row in rows if row[0].expanded_at is not None])
+    order = {name: place for place, name in enumerate(rt.channels)}
+    cells = []
+    for row, item, revision, wanted_number, held_number in rows:
+        opened = rt.channels.get(row.channel)
+        by_state, attempts, confirmed_at, error = counts.get(row.id, ({}, row.attempts, row.confirmed_at, row.error))
+        state = rollup(by_state) if by_state else row.state
+        cells.append(
+            Cell(
+                item=row.item_id,
+                index_number=item.index_number,
+                title=revision.title,
+                revision=revision.number,
+                channel=row.channel,
+                state=state,
+                reason=row.reason,
+                wanted=wanted_number,
+                held=wanted_number if by_state and state is State.CONFIRMED else held_number,
+                held_known=row.held_known or bool(by_state),
+                generation=row.generation,
+                attempts=attempts,
+                counts={one.value: number for one, number in by_state.items()},
+                reference=row.reference,
+                confirmed_at=confirmed_at if state is State.CONFIRMED else None,
+                error=_error(error),
+                publish_at=row.publish_at,
+                evidence=opened.traits.evidence if opened else Evidence.READBACK,
+                rehearsal=opened.section.rehearsal if opened else False,
+            )
+        )
+    return sorted(cells, key=lambda cell: (cell.item, order.get(cell.channel, len(order)), cell.channel))
+
+
+def _counts(db: Session, slots: Collection[int]) -> dict[int, tuple[dict[State, int], int, datetime | None, str]]:
+    """For each expanded slot: recipients by state, attempts in all, when the last was confirmed, one error."""
+    found: dict[int, tuple[dict[State, int], int, datetime | None, str]] = {}
+    rows = db.execute(
+        select(
+            Delivery.slot_id,
+            Delivery.state,
+            func.count(),
+            func.sum(Delivery.attempts),
+            func.max(Delivery.confirmed_at),
+            func.max(Delivery.error),
+        )
+        .where(Delivery.slot_id.in_(slots))
+        .group_by(Delivery.slot_id, Delivery.state)
+    )
+    for slot_id, state, number, attempts, confirmed_at, error in rows:
+        assert slot_id is not None
+        by_state, total, latest, one_error = found.get(slot_id, ({}, 0, None, ""))
+        latest = max(filter(None, (latest, confirmed_at)), default=None)
+        found[slot_id] = ({**by_state, state: number}, total + int(attempts), latest, one_error or error)
+    return found
+
+
+def _error(stored: str) -> Mapping[str, Any] | None:
+    return dict(json.loads(stored)) if stored else None
+
+
+@dataclass(frozen=True)
+class AttemptLine:
+    """One attempt as it is shown. `ends`: (when, result, reference, evidence, error); none: still open, or lost."""
+
+    channel: str
+    recipient: str
+    number: int
+    generation: int
+    revision: int | None  # None: a withdrawal
+    started_at: datetime
+    ends: tuple[tuple[datetime, str, str, str, Mapping[str, Any] | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class SightingLine:
+    channel: str
+    recipient: str
+    at: datetime
+    evidence: str
+    seen: str
+    state: State
+    note: str
+
+
+@dataclass(frozen=True)
+class PostingLine:
+    place: str
+    posted_by: str
+    posted_at: datetime
+    down_due: date | None
+    removed_by: str | None
+    removed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ItemReach:
+    """One item: its cells, every attempt, everything seen from outside, every posting."""
+
+    cells: list[Cell]
+    attempts: list[AttemptLine] = field(default_factory=list)
+    sightings: list[SightingLine] = field(default_factory=list)
+    postings: list[PostingLine] = field(default_factory=list)
+
+
+def item_reach(rt: Runtime, item_id: int) -> ItemReach:
+    """All that the ledger knows of one item."""
+    with rt.reading() as db:
+        rows = {row.id: row for row in db.scalars(select(Delivery).where(Delivery.item_id == item_id))}
+        ends: dict[tuple[int, int], list[AttemptEnd]] = {}
+        for end in db.scalars(select(AttemptEnd).where(AttemptEnd.delivery_id.in_(rows)).order_by(AttemptEnd.id)):
+            ends.setdefault((end.delivery_id, end.number), []).append(end)
+        revisions = dict(
+            db.execute(
+                select(StoredRendition.id, Revision.number).join(Revision, Revision.id == StoredRendition.revision_id)
+                .where(Revision.item_id == item_id)
+            ).tuples().all()
+        )  # fmt: skip
+        attempts = [
+            AttemptLine(
+                channel=rows[attempt.delivery_id].channel,
+                recipient=rows[attempt.delivery_id].recipient,
+                number=attempt.number,
+                generation=attempt.generation,
+                revision=revisions.get(attempt.rendition_id) if attempt.rendition_id is not None else None,
+                started_at=attempt.started_at,
+                ends=tuple(
+                    (
+                        end.at,
+                        end.result.value,
+                        end.reference,
+                        end.evidence,
+                        json.loads(end.error) if end.error else None,
+                    )
+                    for end in ends.get((attempt.delivery_id, attempt.number), ())
+                ),
+            )
+            for attempt in db.scalars(
+                select(Attempt).where(Attempt.delivery_id.in_(rows)).order_by(Attempt.started_at, Attempt.delivery_id)
+            )
+        ]
+        sightings = [
+            SightingLine(
+                channel=rows[one.delivery_id].channel,
+                recipient=rows[one.delivery_id].recipient,
+                at=one.at,
+                evidence=one.evidence,
+                seen=one.seen,
+                state=one.state,
+                note=one.note,
+            )
+            for one in db.scalars(select(Sighting).where(Sighting.delivery_id.in_(rows)).order_by(Sighting.id))
+        ]
+        postings = [
+            PostingLine(one.place, one.posted_by, one.posted_at, one.down_due, one.removed_by, one.removed_at)
+            for one in db.scalars(select(Posting).where(Posting.delivery_id.in_(rows)).order_by(Posting.id))
+        ]
+        return ItemReach(_cells(rt, db, [item_id], 1), attempts, sightings, postings)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A submission under review: whose turn it is, and the hash to approve."""
+
+    item: int
+    index_number: str
+    title: str
+    department: str
+    role: str
+    hash: str
+    submitted_by: str
+    submitted_at: datetime
+    approved_by: tuple[str, ...]
+    channels: tuple[str, ...]
+    publish_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A printed notice that somebody must post or take down. `due`: the day from which, if there is one."""
+
+    item: int
+    title: str
+    what: str  # post, take_down
+    reference: str
+    place: str
+    due: date | None
+
+
+def reviews_waiting(rt: Runtime) -> list[Waiting]:
+    """Every submission under review, oldest first."""
+    with rt.reading() as db:
+        rows = db.execute(
+            select(Submission, Item, Revision)
+            .join(Item, Item.id == Submission.item_id)
+            .join(Revision, Revision.id == Submission.revision_id)
+            .where(Submission.stage == Stage.REVIEWING)
+            .order_by(Submission.id)
+        ).all()
+        waiting = []
+        for submission, item, revision in rows:
+            approvals = db.scalars(
+                select(Approval.person).where(Approval.submission_id == submission.id).order_by(Approval.level)
+            ).all()
+            channels = db.scalars(
+                select(StoredRendition.channel).where(StoredRendition.submission_id == submission.id)
+            ).all()
+            waiting.append(
+                Waiting(
+                    item=item.id,
+                    index_number=item.index_number or "",
+                    title=revision.title,
+                    department=item.department,
+                    role=rt.settings.review.levels[len(approvals)],
+                    hash=submission.hash,
+                    submitted_by=submission.submitted_by,
+                    submitted_at=submission.submitted_at,
+                    approved_by=tuple(approvals),
+                    channels=tuple(sorted(channels)),
+                    publish_at=submission.publish_at,
+                )
+            )
+        return waiting
+
+
+def notices_waiting(rt: Runtime) -> list[Notice]:
+    """Printed notices to be posted, and posted ones to be taken down: withdrawn, or their period is over."""
+    today = rt.now().astimezone(rt.settings.zone).date()
+    boards = [one.name for one in rt.channels.values() if one.traits.evidence is Evidence.PERSON]
+    with rt.reading() as db:
+        title = (
+            select(Revision.title)
+            .where(Revision.item_id == Delivery.item_id)
+            .order_by(Revision.number.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        printed = db.execute(
+            select(Delivery, title)
+            .where(Delivery.channel.in_(boards), Delivery.state == State.ACCEPTED)
+            .order_by(Delivery.id)
+        ).all()
+        notices = [
+            Notice(row.item_id, heading, "take_down" if row.wanted_id is None else "post", row.reference, "", None)
+            for row, heading in printed
+        ]
+        over = db.execute(
+            select(Posting, Delivery, title)
+            .join(Delivery, Delivery.id == Posting.delivery_id)
+            .where(Posting.removed_at.is_(None), Posting.down_due <= today, Delivery.wanted_id.is_not(None))
+            .order_by(Posting.down_due)
+        ).all()
+        notices += [
+            Notice(row.item_id, heading, "take_down", row.reference, posting.place, posting.down_due)
+            for posting, row, heading in over
+        ]
+        return notices

@@ -1,0 +1,130 @@
+"""Reports from outside on single attempts: stored before anything else, applied in any order, any number of times.
+
+The address of a report names its attempt and is signed, so that nobody can guess one and no table of addresses is
+needed. What is not signed by us is not stored.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from channels.contract import Evidence, Report
+from pipeline.models import Attempt, Sighting, StoredReport
+from pipeline.rows import apply, locked, standing
+from pipeline.runtime import Runtime
+from pipeline.states import Held, State, Verdict, after_report, is_early
+
+ORPHANS_KEPT = timedelta(days=30)  # how long a report may wait for its attempt, after a restore for instance
+
+
+def address(rt: Runtime, channel: str, delivery_id: int, number: int, started_at: datetime) -> str:
+    """Where the outside reports on one attempt: `<inbound>/reports/<channel>/<token>`."""
+    micros = int(started_at.timestamp() * 1_000_000)
+    name = f"{delivery_id}.{number}.{micros}"
+    return f"{rt.settings.inbound_url}/reports/{channel}/{name}.{_signature(rt, channel, name)}"
+
+
+def _signature(rt: Runtime, channel: str, name: str) -> str:
+    digest = hmac.new(rt.settings.secret.encode(), f"{channel}/{name}".encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest[:18]).decode()
+
+
+def take(rt: Runtime, channel: str, token: str, query: Mapping[str, str]) -> bool:
+    """Store a report that came in, commit, then apply it. False: the address is not one of ours, nothing was stored."""
+    name, _, signature = token.rpartition(".")
+    opened = rt.channels.get(channel)
+    if opened is None or opened.traits.evidence is not Evidence.REPORT:
+        return False
+    if not hmac.compare_digest(signature.encode(), _signature(rt, channel, name).encode()):
+        return False
+    delivery_id, number, micros = (int(part) for part in name.split("."))
+    with rt.writing() as db:
+        report = StoredReport(
+            channel=channel,
+            delivery_id=delivery_id,
+            number=number,
+            started_at=datetime.fromtimestamp(micros // 1_000_000, UTC) + timedelta(microseconds=micros % 1_000_000),
+            query=json.dumps(dict(query), ensure_ascii=False),
+            received_at=rt.now(),
+        )
+        db.add(report)
+    with rt.writing() as db:
+        settle(rt, db, [delivery_id])
+    return True
+
+
+def settle_waiting(rt: Runtime) -> int:
+    """Apply what was stored and not applied, because a process died in between. Returns how many rows it concerned."""
+    with rt.reading() as db:
+        oldest = rt.now() - ORPHANS_KEPT
+        waiting = set(
+            db.scalars(
+                select(StoredReport.delivery_id)
+                .join(
+                    Attempt,
+                    (Attempt.delivery_id == StoredReport.delivery_id) & (Attempt.number == StoredReport.number),
+                )
+                .where(StoredReport.applied_at.is_(None), StoredReport.received_at > oldest)
+                .limit(500)
+            )
+        )
+    if waiting:
+        with rt.writing() as db:
+            settle(rt, db, waiting)
+    return len(waiting)
+
+
+def settle(rt: Runtime, db: Session, ids: Collection[int]) -> None:
+    """Apply the waiting reports on these deliveries. The rows are locked first: a report that overtakes the record of
+    its own attempt finds it still open and waits; the record, which locks too, then finds the report."""
+    now = rt.now()
+    rows = {row.id: row for row in locked(db, ids)}
+    waiting = db.scalars(
+        select(StoredReport)
+        .where(StoredReport.delivery_id.in_(ids), StoredReport.applied_at.is_(None))
+        .order_by(StoredReport.id)
+    ).all()
+    if not waiting:
+        return
+    begun = {
+        (delivery_id, number): started_at
+        for delivery_id, number, started_at in db.execute(
+            select(Attempt.delivery_id, Attempt.number, Attempt.started_at).where(
+                Attempt.delivery_id.in_({report.delivery_id for report in waiting})
+            )
+        )
+    }
+    for report in waiting:
+        row = rows.get(report.delivery_id)
+        if row is None or begun.get((report.delivery_id, report.number)) != report.started_at:
+            continue  # an orphan: it stays, and is matched should its attempt come back
+        now_at = standing(row)
+        if is_early(now_at, report.number):
+            continue
+        said: Report | None = rt.channels[report.channel].adapter.read_report(json.loads(report.query))
+        report.applied_at = now
+        state = after_report(now_at, attempt=report.number, outcome=said.outcome) if said else None
+        if said is None or state is None:
+            continue
+        held = Held.WANTED if state is State.CONFIRMED else Held.UNKNOWN
+        apply(row, Verdict(state, held=held, tries=row.tries), now)
+        if state is State.FAILED:
+            row.error = json.dumps({"code": "report.failed", "facts": {"evidence": said.evidence}})
+        db.add(
+            Sighting(
+                delivery_id=row.id,
+                generation=row.generation,
+                at=now,
+                evidence=Evidence.REPORT.value,
+                seen=said.outcome.value,
+                state=state,
+                note=said.evidence,
+            )
+        )
+    db.flush()

@@ -1,0 +1,76 @@
+"""Rows of deliveries in a writing transaction: lock them, read their standing, move them to where a verdict says."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session, aliased
+
+from pipeline.database import insert_for
+from pipeline.models import ChannelStatus, Delivery
+from pipeline.states import Held, Standing, State, Verdict, move
+
+
+def locked(db: Session, ids: Collection[int]) -> list[Delivery]:
+    """These rows, locked in id order (the one order, so that two writers never wait for each other)."""
+    chosen = select(Delivery).where(Delivery.id.in_(ids)).order_by(Delivery.id).with_for_update()
+    return list(db.scalars(chosen.execution_options(populate_existing=True)))
+
+
+def standing(row: Delivery) -> Standing:
+    return Standing(
+        state=row.state,
+        wanted_id=row.wanted_id,
+        generation=row.generation,
+        attempts=row.attempts,
+        call_open=row.call_open,
+        tries=row.tries,
+        looks=row.looks,
+    )
+
+
+def apply(row: Delivery, verdict: Verdict, now: datetime) -> None:
+    """Move a locked row to where a verdict says."""
+    was = row.state
+    row.state = move(row.state, verdict.state)
+    row.lease_token, row.lease_until, row.call_open, row.reason = None, None, False, ""
+    row.try_after, row.look_after = verdict.try_after, verdict.look_after
+    row.tries, row.looks = verdict.tries, verdict.looks
+    if verdict.held is Held.WANTED:
+        row.held_id, row.held_known = row.wanted_id, True
+    elif verdict.held is Held.UNKNOWN:
+        row.held_known = False
+    if row.state is State.CONFIRMED and was is not State.CONFIRMED:
+        row.confirmed_at, row.error = now, ""
+    elif row.state is not State.CONFIRMED:
+        row.confirmed_at = None
+
+
+def follow_slots(db: Session, ids: Collection[int]) -> None:
+    """Recipients that are unsent again follow what their slot wants by now: its revision, or nothing."""
+    if not ids:
+        return
+    slot = aliased(Delivery)
+    behind = (Delivery.id.in_(ids), Delivery.state == State.DUE, Delivery.slot_id == slot.id)
+    db.execute(
+        update(Delivery)
+        .where(*behind, Delivery.generation < slot.generation, slot.wanted_id.is_not(None))
+        .values(wanted_id=slot.wanted_id, generation=slot.generation, wanted_at=slot.wanted_at, tries=0)
+        .execution_options(synchronize_session=False)
+    )
+    db.execute(
+        update(Delivery)
+        .where(*behind, slot.wanted_id.is_(None))
+        .values(state=move(State.DUE, State.SKIPPED), reason="withdrawn", generation=slot.generation, wanted_id=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def channel_status(db: Session, name: str, lock: bool = True) -> ChannelStatus:
+    """What is kept of a channel, made when first asked for."""
+    status = db.get(ChannelStatus, name, with_for_update=lock)
+    if status is None:
+        fresh = insert_for(db, ChannelStatus).values(channel=name, failures=0, last_error="")
+        db.execute(fresh.on_conflict_do_nothing())
+        status = db.get_one(ChannelStatus, name, with_for_update=lock)
+    return status

@@ -1,0 +1,118 @@
+"""What a decision writes into the ledger: what should be where. It never calls a channel."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy.orm import Session
+
+from pipeline.models import Delivery, StoredRendition
+from pipeline.rows import locked
+from pipeline.runtime import Opened, Runtime
+from pipeline.states import State, after_wanted, move
+
+
+def want(
+    rt: Runtime, db: Session, item_id: int, renditions: Mapping[str, StoredRendition], publish_at: datetime | None
+) -> None:
+    """Let these renditions be wanted, each on its channel, from `publish_at` (None: now, or as it was). A slot that
+    wants the very same bytes already keeps its generation."""
+    now = rt.now()
+    slots = _slots(db, item_id)
+    for channel, rendition in sorted(renditions.items()):
+        slot = slots.get(channel)
+        if slot is None:
+            slot = Delivery(item_id=item_id, channel=channel, recipient="", wanted_id=rendition.id, wanted_at=now)
+            slot.generation, slot.state, slot.publish_at = 1, State.DUE, publish_at or now
+            db.add(slot)
+            continue
+        if publish_at is not None and publish_at != slot.publish_at:
+            unsent = and_(Delivery.slot_id == slot.id, Delivery.state == State.DUE)
+            db.execute(update(Delivery).where(unsent).values(publish_at=publish_at))
+            slot.publish_at = publish_at
+        wanted = db.get(StoredRendition, slot.wanted_id) if slot.wanted_id is not None else None
+        if wanted is None or wanted.digest != rendition.digest:
+            _turn(rt.channels[channel], db, slot, rendition.id, now)
+    db.flush()
+
+
+def want_nothing(rt: Runtime, db: Session, item_id: int) -> list[str]:
+    """Let nothing of this item be wanted anywhere. Returns the channels concerned."""
+    now = rt.now()
+    slots = _slots(db, item_id)
+    concerned = [name for name, slot in slots.items() if slot.wanted_id is not None]
+    for name in concerned:
+        _turn(rt.channels[name], db, slots[name], None, now)
+    db.flush()
+    return concerned
+
+
+def _slots(db: Session, item_id: int) -> dict[str, Delivery]:
+    ids = db.scalars(select(Delivery.id).where(Delivery.item_id == item_id, Delivery.recipient == "")).all()
+    return {row.channel: row for row in locked(db, ids)}
+
+
+def _turn(opened: Opened, db: Session, slot: Delivery, wanted_id: int | None, now: datetime) -> None:
+    """Change what one slot wants: a new generation."""
+    if opened.traits.recall:
+        nothing = slot.held_known and slot.held_id is None
+        publish = wanted_id is not None
+        state = after_wanted(slot.state, opened.traits, publish=publish, held_nothing=nothing)
+        for name, value in _fresh(slot, wanted_id, now).items():
+            setattr(slot, name, value)
+        slot.state, slot.reason = move(slot.state, state), "withdrawn" if state is State.SKIPPED else ""
+        if state is not State.IN_DOUBT:
+            slot.look_after = None
+        return
+    db.flush()
+    leaf = Delivery.slot_id == slot.id if slot.expanded_at is not None else Delivery.id == slot.id
+    fresh = _fresh(slot, wanted_id, now)
+    if wanted_id is None:
+        _skip_unsent(db, leaf, fresh)
+    else:
+        _renew_unsent(db, leaf, fresh)
+    if slot.expanded_at is not None:  # the slot is the plan that its recipients follow
+        db.execute(update(Delivery).where(Delivery.id == slot.id).values(**fresh))
+
+
+def _fresh(slot: Delivery, wanted_id: int | None, now: datetime) -> dict[str, Any]:
+    """A new generation starts afresh: no back-off, no spent budget, new facts of sending."""
+    return {
+        "wanted_id": wanted_id,
+        "wanted_at": now,
+        "generation": slot.generation + 1,
+        "try_after": None,
+        "first_tried_at": None,
+        "released_at": None,
+        "confirmed_at": None,
+        "failures": 0,
+        "tries": 0,
+        "looks": 0,
+        "error": "",
+    }
+
+
+def _claimed_only() -> ColumnElement[bool]:
+    return and_(Delivery.state == State.SENDING, ~Delivery.call_open)
+
+
+def _renew_unsent(db: Session, leaf: ColumnElement[bool], fresh: Mapping[str, Any]) -> None:
+    """A correction gives the unsent the new revision; what was sent or is in doubt keeps everything (no recall)."""
+    back = or_(
+        and_(Delivery.state == State.ON_HOLD, Delivery.reason == "late"),
+        and_(Delivery.state == State.SKIPPED, Delivery.reason.in_(("withdrawn", "no_recipients"))),
+    )
+    again = {**fresh, "state": move(State.ON_HOLD, State.DUE), "reason": ""}
+    db.execute(update(Delivery).where(leaf, back).values(**again))
+    unsent = or_(Delivery.state.in_((State.DUE, State.FAILED, State.SKIPPED)), _claimed_only())
+    kept = {
+        name: value for name, value in fresh.items() if name != "error"
+    }  # a failed one says why until it is retried
+    db.execute(update(Delivery).where(leaf, unsent, Delivery.generation < fresh["generation"]).values(**kept))
+
+
+def _skip_unsent(db: Session, leaf: ColumnElement[bool], fresh: Mapping[str, Any]) -> None:
+    unsent = or_(Delivery.state.in_((State.DUE, State.FAILED, State.ON_HOLD)), _claimed_only())
+    skipped = {**fresh, "state": move(State.DUE, State.SKIPPED), "reason": "withdrawn"}
+    db.execute(update(Delivery).where(leaf, unsent).values(**skipped, lease_token=None, lease_until=None))

@@ -1,0 +1,54 @@
+"""Fixtures shared by all rooms: real databases, a real broker."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.office import Bureau, open_bureau, settings_for
+from tests.parts import create_database, postgres, valkey
+
+_serial = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One PostgreSQL for this test process, started when first asked for."""
+    with postgres(tmp_path_factory.mktemp("postgres"), fsync=False) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Valkey for this test process."""
+    with valkey(tmp_path_factory.mktemp("valkey")) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database: every test that asks runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'fabu.db'}"
+    return create_database(request.getfixturevalue("cluster"), f"test_{next(_serial)}")
+
+
+@pytest.fixture
+def open_office(database_url: str, tmp_path: Path) -> Iterator[Callable[..., Bureau]]:
+    """Opens the bureau with changed settings, on either database."""
+    opened: list[Bureau] = []
+
+    def open_it(**changes: object) -> Bureau:
+        opened.append(open_bureau(settings_for(tmp_path, database_url, **changes)))
+        return opened[-1]
+
+    yield open_it
+    for bureau in opened:
+        bureau.rt.engine.dispose()
+
+
+@pytest.fixture
+def bureau(open_office: Callable[..., Bureau]) -> Bureau:
+    """The bureau as it comes, on either database."""
+    return open_office()
