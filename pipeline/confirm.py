@@ -159,25 +159,17 @@ def expire_leases(rt: Runtime) -> int:
     return len(again) + len(doubtful)
 
 
-@dataclass(frozen=True)
-class Work:
-    """Channels on which something is due to be sent, and channels on which something is due to be looked at."""
-
-    deliver: list[str]
-    confirm: list[str]
-
-
-def sweep(rt: Runtime) -> Work:
-    """Find everything that a lost wake, a lost task or a dead worker left behind. Run every few seconds by any number
-    of beats: it only looks, and moves rows conditionally."""
+def sweep(rt: Runtime) -> list[str]:
+    """Find everything that a lost wake, a lost task or a dead worker left behind; returns the channels on which
+    something is due to be sent or looked at. Any number of beats may run it: rows are only moved conditionally."""
     expire_leases(rt)
     reports.settle_waiting(rt)
     now, zone = rt.now(), rt.settings.zone
-    work = Work([], [])
+
+    def has_work(db: Session, opened: Opened) -> bool:
+        due = (claim.withdrawals(opened, now), claim.publications(opened, now, zone))
+        return any(db.execute(select(Delivery.id).where(condition).limit(1)).first() for condition in due)
+
     with rt.reading() as db:
-        for opened in rt.channels.values():
-            conditions = (claim.withdrawals(opened, now), claim.publications(opened, now, zone))
-            if any(db.execute(select(Delivery.id).where(one).limit(1)).first() for one in conditions):
-                work.deliver.append(opened.name)
-    work.confirm.extend(opened.name for opened in rt.channels.values() if _due_looks(rt, opened, 1))
-    return work
+        working = {opened.name for opened in rt.channels.values() if has_work(db, opened)}
+    return [name for name, opened in rt.channels.items() if name in working or _due_looks(rt, opened, 1)]

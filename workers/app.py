@@ -1,0 +1,74 @@
+"""The Celery application. Settings are read on first use; one runtime a process.
+
+celery -A workers.app worker -P threads      celery -A workers.app beat
+"""
+
+import os
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_process_init
+from kombu import Queue
+
+from config import settings as config
+from pipeline.runtime import Runtime, open_runtime
+from pipeline.wake import queue_of
+
+SWEEP_QUEUE = "sweep"
+
+
+@cache
+def settings() -> config.Settings:
+    return config.load(Path(os.environ.get(config.DATA, "var/fabu")))
+
+
+@cache
+def runtime() -> Runtime:
+    """This process's engine, channels and wake."""
+    return open_runtime(settings())
+
+
+@worker_process_init.connect
+def _after_fork(**_: Any) -> None:
+    """A forked child must not share its parent's connections."""
+    if runtime.cache_info().currsize:
+        runtime().engine.dispose(close=False)
+        runtime.cache_clear()
+
+
+def configure(app: Celery) -> None:
+    """Read the settings into Celery. The database is the queue of record: tasks only wake, so they may be lost."""
+    limits = settings().limits
+    every = timedelta(seconds=limits.sweep_seconds)
+    app.conf.update(
+        broker_url=settings().broker_url,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={"visibility_timeout": 3600, "socket_timeout": 30, "socket_connect_timeout": 5},
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_default_queue=SWEEP_QUEUE,
+        task_queues=[Queue(SWEEP_QUEUE), *(Queue(queue_of(name)) for name in settings().channels)],
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        timezone=settings().office.time_zone,
+        # A sweep that could not start within its own interval is not worth doing late: the next one does all of it.
+        beat_schedule={
+            "sweep": {"task": "fabu.sweep", "schedule": every, "options": {"expires": limits.sweep_seconds * 2}}
+        },
+        beat_schedule_filename=str(settings().data / "run" / "beat-schedule"),
+    )
+
+
+class Fabu(Celery):
+    """Configured when first used, so that importing this module reads nothing."""
+
+    def on_configure(self) -> None:
+        configure(self)
+
+
+app = Fabu("fabu", include=["workers.tasks"])
