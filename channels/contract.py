@@ -232,6 +232,10 @@ class Channel(Protocol):
     def read_report(self, query: Mapping[str, str]) -> Report | None:
         """Read a report sent to `Call.report_to`; None when it says nothing. Only called where evidence is REPORT."""
 
+    def normalise(self, address: str) -> str:
+        """The one way to write a recipient's address, so that nobody is told twice. Only called where `addressed`.
+        Raises ChannelError when it is none."""
+
     def check(self) -> str:
         """Is the other side there and are we let in? A test no citizen sees: answers a short word, or raises
         DeliveryError."""

@@ -5,20 +5,21 @@ it may name parts of the embedded stack: {data} {portal_url} {portal_key} {inbou
 {sandbox_password}.
 """
 
-import hashlib
 import json
 import os
 import re
 import secrets
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from config.sockets import short_socket
 
 HERE = Path(__file__).parent
 
@@ -33,8 +34,9 @@ SANDBOX_URL = "FABU_SANDBOX_URL"
 SECRET = "FABU_SECRET"
 PORTAL_KEY = "FABU_PORTAL_KEY"
 SANDBOX_PASSWORD = "FABU_SANDBOX_PASSWORD"
-LOCALE = "FABU_LOCALE"
+LOCALE = "FABU_LOCALE"  # read in config/locale, which needs it before there are settings
 
+BROKER_SOCKET = "valkey.sock"  # in the data directory
 PARTS = ("portal", "inbound", "sandbox")  # the embedded stack's processes that listen on a port
 Role = Literal["author", "editor", "officer", "leader", "auditor", "admin"]
 
@@ -144,7 +146,7 @@ class Settings(Frozen):
     public_url: str  # where citizens read; permanent addresses derive from it
     inbound_url: str
     secret: str = Field(repr=False)  # signs the addresses on which the outside reports
-    locale: Literal["zh", "en"] = "zh"
+    locale: Literal["auto", "zh", "en"] = "auto"  # auto: that of the machine
     office: OfficeSection
     departments: tuple[Department, ...]
     people: tuple[Person, ...]
@@ -196,8 +198,7 @@ def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     data = data.resolve()
     if not (data / "fabu.toml").exists():
         raise ConfigError("config.not_set_up", data=str(data))
-    keys, ports = _json(data / "secrets.json"), _json(data / "ports.json")
-    local = {part: f"http://127.0.0.1:{ports[part]}" if part in ports else "" for part in PARTS}
+    keys, local = secrets_of(data), local_addresses(data)
     facts = {
         "data": str(data),
         "portal_url": environ.get(PORTAL_URL) or local["portal"],
@@ -212,10 +213,10 @@ def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         given = {
             "data": data,
             "database_url": environ.get(DATABASE_URL) or f"sqlite:///{data / 'fabu.db'}",
-            "broker_url": environ.get(BROKER_URL) or f"redis+socket://{short_socket(data, 'valkey.sock')}?virtual_host=0",
+            "broker_url": environ.get(BROKER_URL)
+            or f"redis+socket://{quote(str(short_socket(data, BROKER_SOCKET)))}?virtual_host=0",
             "inbound_url": facts["inbound_url"],
             "secret": environ.get(SECRET) or keys.get("secret", ""),
-            "locale": environ.get(LOCALE) or document.pop("locale", "zh"),
         }
         return Settings(**{**document, **given, "public_url": public.rstrip("/")})
     except tomllib.TOMLDecodeError as error:
@@ -231,22 +232,15 @@ def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         ) from error
 
 
-def short_socket(directory: Path, name: str) -> Path:
-    """Where a unix socket of this directory lies: in it, or, where that path would pass the kernel's 108 bytes
-    (unix(7)), in a folder of this user's below the temporary folder, the same one each time."""
-    path = directory.resolve() / name
-    if len(os.fsencode(path)) < 100:
-        return path
-    digest = hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"fabu-{os.getuid()}-{digest}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise ConfigError("config.foreign_folder", folder=str(folder))
-    return folder / name
+def secrets_of(data: Path) -> dict[str, str]:
+    """The secrets that were made for a data directory."""
+    return _json(data / "secrets.json")
 
 
-def sandbox_password(data: Path) -> str:
-    return str(_json(data / "secrets.json")["sandbox_password"])
+def local_addresses(data: Path) -> dict[str, str]:
+    """Where the parts of the embedded stack listen: on ports chosen once, because permanent addresses carry them."""
+    ports = _json(data / "ports.json")
+    return {part: f"http://127.0.0.1:{ports[part]}" if part in ports else "" for part in PARTS}
 
 
 def _keep(path: Path, text: str, mode: int = 0o640) -> None:

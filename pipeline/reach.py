@@ -10,10 +10,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
 from channels.contract import Evidence
+from pipeline.decisions import Refused
+from pipeline.drafts import read_draft
 from pipeline.models import (
     Approval,
     Attempt,
     AttemptEnd,
+    ChannelStatus,
     Delivery,
     Item,
     Posting,
@@ -333,3 +336,97 @@ def notices_waiting(rt: Runtime) -> list[Notice]:
             for posting, row, heading in over
         ]
         return notices
+
+
+@dataclass(frozen=True)
+class SubmissionView:
+    """A submission under review, as a reviewer must see it. `renditions`: what each channel will show, text only."""
+
+    item: int
+    index_number: str
+    revision: int
+    title: str
+    text: str
+    department: str
+    author: str
+    disclosure: str
+    publish_at: datetime | None
+    role: str
+    hash: str
+    renditions: Mapping[str, str]
+
+
+def submission(rt: Runtime, item_id: int) -> SubmissionView:
+    """The submission of this item that waits for a review. Raises Refused when none does."""
+    with rt.reading() as db:
+        found = db.execute(
+            select(Submission, Item, Revision)
+            .join(Item, Item.id == Submission.item_id)
+            .join(Revision, Revision.id == Submission.revision_id)
+            .where(Submission.item_id == item_id, Submission.stage == Stage.REVIEWING)
+        ).one_or_none()
+        if found is None:
+            raise Refused("review.nothing_waiting")
+        one, item, revision = found
+        level = db.scalar(select(func.count()).where(Approval.submission_id == one.id)) or 0
+        stored = db.scalars(select(StoredRendition).where(StoredRendition.submission_id == one.id))
+        return SubmissionView(
+            item=item.id,
+            index_number=item.index_number or "",
+            revision=revision.number,
+            title=revision.title,
+            text=read_draft(db, revision).text,
+            department=item.department,
+            author=revision.author,
+            disclosure=one.disclosure.value,
+            publish_at=one.publish_at,
+            role=rt.settings.review.levels[level],
+            hash=one.hash,
+            renditions={rendition.channel: rendition.body.decode("utf-8", "replace") for rendition in stored},
+        )
+
+
+@dataclass(frozen=True)
+class ChannelLine:
+    """One channel's health as the ledger saw it. `due`: rows to be sent; `trouble`: rows waiting for a person."""
+
+    channel: str
+    kind: str
+    rehearsal: bool
+    due: int
+    trouble: int
+    paused_by: str | None
+    open_until: datetime | None
+    failures: int
+    last_success_at: datetime | None
+    last_failure_at: datetime | None
+    last_error: Mapping[str, Any] | None
+
+
+def channels(rt: Runtime) -> list[ChannelLine]:
+    """Every configured channel, in order."""
+    lines = []
+    with rt.reading() as db:
+        for opened in rt.channels.values():
+            status = db.get(ChannelStatus, opened.name) or ChannelStatus(failures=0, last_error="")
+            mine = Delivery.channel == opened.name
+            due = db.scalar(select(func.count()).where(mine, Delivery.state == State.DUE)) or 0
+            trouble = (State.FAILED, State.IN_DOUBT, State.ON_HOLD)
+            waiting = db.scalar(select(func.count()).where(mine, Delivery.state.in_(trouble))) or 0
+            still_open = status.open_until if status.open_until and status.open_until > rt.now() else None
+            lines.append(
+                ChannelLine(
+                    channel=opened.name,
+                    kind=opened.section.kind,
+                    rehearsal=opened.section.rehearsal,
+                    due=due,
+                    trouble=waiting,
+                    paused_by=status.paused_by,
+                    open_until=still_open,
+                    failures=status.failures,
+                    last_success_at=status.last_success_at,
+                    last_failure_at=status.last_failure_at,
+                    last_error=_error(status.last_error),
+                )
+            )
+    return lines

@@ -4,6 +4,7 @@ A wake is only a hint: it runs outside the caller's thread, its queue is bounded
 full or the broker does not answer. The sweep finds what a wake missed (fault 7).
 """
 
+import atexit
 import queue
 import threading
 import time
@@ -11,6 +12,7 @@ import time
 from celery import Celery
 
 BROKER_SECONDS = 2.0
+LAST_SECONDS = 0.5
 
 
 def producer(broker_url: str) -> Celery:
@@ -45,6 +47,7 @@ class Wake:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="wake", daemon=True)
                 self._thread.start()
+                atexit.register(self.flush, LAST_SECONDS)
         for channel in channels:
             try:
                 self._waiting.put_nowait(channel)
@@ -52,7 +55,7 @@ class Wake:
                 return
 
     def flush(self, seconds: float) -> None:
-        """Give what waits a moment to leave, for a command that is about to end."""
+        """Give what waits a moment to leave: a command may end right after its decision."""
         until = time.monotonic() + seconds
         while self._waiting.unfinished_tasks and time.monotonic() < until:
             time.sleep(0.005)

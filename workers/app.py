@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import worker_process_init
-from kombu import Queue
+from kombu.entity import Queue
 
 from config import settings as config
 from pipeline.runtime import Runtime, open_runtime

@@ -1,0 +1,156 @@
+"""The public portal: an item at its permanent address. Fenced; read back as a citizen would read it."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, ClassVar
+from urllib.parse import urljoin, urlsplit
+
+from lxml import etree, html
+
+from channels.contract import (
+    Call,
+    DeliveryError,
+    Evidence,
+    Finding,
+    Message,
+    Receipt,
+    Rendition,
+    Report,
+    Seen,
+    Severity,
+    Unrenderable,
+)
+from channels.document import to_html
+from channels.signing import article_texts, look, plain, send, texts
+
+LARGEST_DOCUMENT = 2 * 1024 * 1024  # what the portal takes
+LARGEST_FILE = 20 * 1024 * 1024
+ROUND_SECONDS = 60.0  # one look at many: what is left then is looked at in the next round
+
+_Content = dict[str, set[tuple[str, ...]]]  # a page's fields, each with the texts of every place that shows it
+
+
+@dataclass(frozen=True)
+class Portal:
+    """`url`: where we write; `public_url`: where citizens read, the same unless given; `seconds`: limit of one call."""
+
+    url: str
+    key: str = field(repr=False)
+    public_url: str = ""
+    seconds: float = 10.0
+
+    recall: ClassVar[bool] = True
+    evidence: ClassVar[Evidence] = Evidence.READBACK
+    addressed: ClassVar[bool] = False
+    fenced: ClassVar[bool] = True
+
+    def render(self, message: Message) -> Rendition:
+        document = {
+            "number": message.number,
+            "index_number": message.index_number,
+            "title": message.title,
+            "html": to_html(message.blocks),
+            "publisher": message.office.name,
+            "supervision_phone": message.office.phone,
+            "department": message.department,
+            "item_type": message.item_type,
+            "formed_on": message.formed_on.isoformat(),
+            "address": message.address,
+            "document_number": message.document_number,
+            "theme": message.theme,
+            "keywords": message.keywords,
+            "source": message.source,
+            "disclosure": "主动公开",  # only such items are published
+            "validity": "有效",
+            "summary": message.summary,
+            "period": [day.isoformat() for day in message.period] if message.period else None,
+            "objection_contact": message.objection_contact,
+            "corrects": message.corrects,
+            "files": [{"name": f.name, "media_type": f.media_type, "sha256": f.sha256} for f in message.files],
+        }
+        body = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+        large = [Finding("portal.file_too_large", Severity.BLOCK, file.name, {"limit": "20 MB"})
+                 for file in message.files if len(file.content) > LARGEST_FILE]  # fmt: skip
+        if len(body) > LARGEST_DOCUMENT:
+            large.append(Finding("portal.text_too_large", Severity.BLOCK, facts={"limit": "2 MB"}))
+        if large:
+            raise Unrenderable(*large)
+        return Rendition("application/vnd.fabu.item+json", body, message.files)
+
+    def deliver(self, rendition: Rendition, call: Call) -> Receipt:
+        for file in rendition.files:  # not public until the item names them
+            send("PUT", self.url, f"/api/files/{file.sha256}", key=self.key, seconds=self.seconds, body=file.content)
+        return self._change("PUT", call, rendition.body)
+
+    def withdraw(self, call: Call) -> Receipt:
+        return self._change("DELETE", call)
+
+    def verify(self, wanted: Sequence[tuple[Rendition | None, Call]]) -> list[Seen]:
+        until = time.monotonic() + ROUND_SECONDS
+        return [self._look(*row) if time.monotonic() < until else Seen.UNKNOWN for row in wanted]
+
+    def read_report(self, query: object) -> Report | None:
+        return None
+
+    def normalise(self, address: str) -> str:
+        """Never called: there are no recipients."""
+        return address
+
+    def check(self) -> str:
+        send("GET", self.url, "/api/health", key=self.key, seconds=self.seconds)
+        return "ok"
+
+    def _change(self, method: str, call: Call, body: bytes = b"") -> Receipt:
+        evidence = send(method, self.url, f"/api/items/{call.number}", key=self.key, seconds=self.seconds,
+                        generation=str(call.generation), body=body)  # fmt: skip
+        return Receipt(self._address(call), evidence)
+
+    def _address(self, call: Call) -> str:
+        return f"{(self.public_url or self.url).rstrip('/')}/i/{call.number}"
+
+    def _look(self, rendition: Rendition | None, call: Call) -> Seen:
+        try:
+            status, page = look(self._address(call), self.seconds)
+            if status in (404, 410):
+                return Seen.NOTHING
+            if status != 200:
+                return Seen.UNKNOWN
+            if rendition is None:
+                return Seen.OTHER
+            return Seen.SAME if self._shown(page, self._address(call)) == _expected(rendition) else Seen.OTHER
+        except DeliveryError:
+            return Seen.UNKNOWN
+        except (ValueError, etree.LxmlError):  # a page without a document, a link that is none
+            return Seen.OTHER
+
+    def _shown(self, page: bytes, address: str) -> _Content:
+        """What the page shows in each place that carries a field; attachments are fetched and hashed."""
+        shown: _Content = {}
+        tree = html.document_fromstring(page, parser=html.HTMLParser(encoding="utf-8"))
+        for place in tree.iterfind(".//*[@data-field]"):
+            value = texts(place)
+            if (link := place.get("href")) is not None:
+                file = urljoin(address, link)
+                if not file.startswith(address.removesuffix(urlsplit(address).path)):
+                    raise ValueError("an attachment elsewhere")
+                status, content = look(file, self.seconds, LARGEST_FILE)
+                value = (*value, hashlib.sha256(content).hexdigest() if status == 200 else str(status))
+            shown.setdefault(str(place.get("data-field")), set()).add(value)
+        return shown
+
+
+def _expected(rendition: Rendition) -> _Content:
+    fields: dict[str, Any] = json.loads(rendition.body)
+    fields["keywords"] = "、".join(fields["keywords"])
+    if fields["period"]:
+        fields["period"] = "至".join(f"{day.year}年{day.month}月{day.day}日"
+                                    for day in map(date.fromisoformat, fields["period"]))  # fmt: skip
+    content: _Content = {name: {(plain(text),)} for name, text in fields.items() if isinstance(text, str) and text}
+    content["html"] = {article_texts(fields["html"])}
+    if fields["files"]:
+        content["file"] = {(plain(file["name"]), file["sha256"]) for file in fields["files"]}
+    return content

@@ -1,0 +1,72 @@
+"""How our own portal is spoken to: signed writes, and looks as a citizen has them.
+
+The signature is an HMAC-SHA256 with the shared key over method, path and query below the base address, generation,
+timestamp (Unix seconds) and the SHA-256 of the body, each on its line.
+"""
+
+import hashlib
+import hmac
+import time
+
+from lxml import etree, html
+
+from channels.contract import Rejected, Unavailable
+from channels.http import CONNECT_SECONDS, LARGEST_ANSWER, judge, read, session, transport
+
+
+def signed(key: str, method: str, target: str, generation: str, body: bytes) -> dict[str, str]:
+    """The headers that prove who asks for what."""
+    timestamp, content = str(int(time.time())), hashlib.sha256(body).hexdigest()
+    text = "\n".join((method, target, generation, timestamp, content))
+    return {
+        "X-Fabu-Generation": generation,
+        "X-Fabu-Timestamp": timestamp,
+        "X-Fabu-Content-SHA256": content,
+        "X-Fabu-Signature": hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest(),
+    }
+
+
+def send(
+    method: str, base: str, target: str, *, key: str, seconds: float, generation: str = "", body: bytes = b""
+) -> str:
+    """One signed request; the answer is its status in words. Raises DeliveryError: `portal.superseded` when a higher
+    generation was there, `portal.file_missing` when an attachment is not: both leave the portal as it was."""
+    with transport():
+        answer = session().request(
+            method, base.rstrip("/") + target, data=body, headers=signed(key, method, target, generation, body),
+            timeout=(CONNECT_SECONDS, seconds), allow_redirects=False, stream=True,
+        )  # fmt: skip
+        try:
+            judge(answer)
+        except Rejected as refusal:
+            match refusal.facts.get("detail"):
+                case "generation_superseded":
+                    raise Rejected("portal.superseded", generation=generation) from None
+                case "file_missing":  # taken down with another item between our two requests
+                    raise Unavailable("portal.file_missing") from None
+            raise
+        read(answer)
+    return f"{answer.status_code} generation {generation}" if generation else str(answer.status_code)
+
+
+def look(address: str, seconds: float, largest: int = LARGEST_ANSWER) -> tuple[int, bytes]:
+    """Status and bytes of a public address, read as anyone would: unsigned, no cookies. Raises DeliveryError."""
+    with transport():
+        session().cookies.clear()
+        answer = session().get(address, timeout=(CONNECT_SECONDS, seconds), allow_redirects=False, stream=True)
+        return answer.status_code, read(answer, largest)
+
+
+def plain(text: str) -> str:
+    """The text without what browsers and parsers make of white space."""
+    return " ".join(text.split())
+
+
+def texts(element: etree._Element) -> tuple[str, ...]:
+    """The pieces of text in an element, in order, without its tags."""
+    return tuple(text for piece in element.itertext() if (text := plain(str(piece))))
+
+
+def article_texts(article: str) -> tuple[str, ...]:
+    """The same of a piece of HTML."""
+    return texts(html.fragment_fromstring(article, create_parent="article"))

@@ -1,0 +1,139 @@
+"""The write API: files, items and feed entries come in, signed, fenced, and counted before anything else."""
+
+import hashlib
+import time
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from web.portal import signing
+from web.portal.content import Entry, Item, Publication, read
+from web.portal.problems import Problem
+from web.portal.settings import AMNESIA
+from web.portal.state import Portal
+from web.portal.storage import LARGEST_NUMBER, Kind, Stored
+
+LARGEST_FILE = 20 * 1024 * 1024
+LARGEST_DOCUMENT = 2 * 1024 * 1024
+
+routes = APIRouter(prefix="/api")
+
+
+Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+
+
+class Collection(StrEnum):
+    ITEMS = "items"
+    FEED = "feed"
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.ITEM if self is Collection.ITEMS else Kind.ENTRY
+
+    @property
+    def document(self) -> type[Publication]:
+        return Item if self is Collection.ITEMS else Entry
+
+
+@routes.put("/files/{sha256}")
+async def put_file(request: Request, portal: Portal, sha256: Sha256) -> JSONResponse:
+    await _admit(request, portal, "files", sha256)
+    content = await _body(request, LARGEST_FILE)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise Problem(422, "hash_mismatch", "the address is not the hash of the file")
+    if portal.settings.fault != AMNESIA:
+        await run_in_threadpool(portal.storage.keep, sha256, content)
+    return JSONResponse({"status": Stored.STORED})
+
+
+@routes.put("/{collection}/{number:int}")
+async def put(request: Request, portal: Portal, collection: Collection, number: int) -> JSONResponse:
+    change = await _admit(request, portal, collection, str(number))
+    generation = _generation(request, number)
+    body = await _body(request, LARGEST_DOCUMENT)
+    files = (await run_in_threadpool(read, collection.document, number, body)).files
+    if portal.settings.fault == AMNESIA:
+        return JSONResponse({"status": Stored.STORED, "generation": generation})
+    stored = await run_in_threadpool(portal.storage.put, collection.kind, number, generation, body, change, files)
+    return JSONResponse({"status": stored, "generation": generation})
+
+
+@routes.delete("/{collection}/{number:int}")
+async def delete(request: Request, portal: Portal, collection: Collection, number: int) -> JSONResponse:
+    change = await _admit(request, portal, collection, str(number))
+    generation = _generation(request, number)
+    await _body(request, 0)
+    stored = await run_in_threadpool(portal.storage.put, collection.kind, number, generation, None, change)
+    return JSONResponse({"status": stored, "generation": generation})
+
+
+@routes.get("/health")
+async def health(request: Request, portal: Portal) -> JSONResponse:
+    """Anyone may ask; who signs also learns whether the key is right."""
+    if signing.SIGNATURE in request.headers:
+        _check(request, portal)
+    await run_in_threadpool(portal.storage.ping)
+    return JSONResponse({"status": "ok"})
+
+
+@routes.get("/requests")
+async def requests(request: Request, portal: Portal) -> JSONResponse:
+    """How many write requests came in, the refused and the repeated included."""
+    _check(request, portal)
+    return JSONResponse(await run_in_threadpool(portal.storage.requests))
+
+
+async def _admit(request: Request, portal: Portal, collection: str, name: str) -> int:
+    """Count the request, then ask who sends it. The answer is the request's number."""
+    generation = request.headers.get(signing.GENERATION, "")
+    change = await run_in_threadpool(portal.storage.log, request.method, collection, name, generation)
+    try:
+        _check(request, portal)
+    except Problem:
+        await _drain(request)
+        raise
+    return change
+
+
+def _check(request: Request, portal: Portal) -> None:
+    target = request.url.path.removeprefix(portal.settings.base_path)
+    if request.url.query:
+        target += f"?{request.url.query}"
+    signing.check(portal.settings.key, request.method, target, request.headers, time.time())
+
+
+def _generation(request: Request, number: int) -> int:
+    text = request.headers.get(signing.GENERATION, "")
+    if not (text.isascii() and text.isdecimal() and len(text) < 11 and 1 <= int(text) <= LARGEST_NUMBER):
+        raise Problem(400, "bad_generation", signing.GENERATION)
+    if not 1 <= number <= LARGEST_NUMBER:
+        raise Problem(404, "bad_number")
+    return int(text)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """The body, checked against the hash that was signed. Raises Problem 413 or 422."""
+    kept, size = bytearray(), 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= limit:
+            kept += chunk
+        elif size > limit + LARGEST_FILE:
+            break
+    if size > limit:
+        raise Problem(413, "too_large", f"at most {limit} bytes")
+    if hashlib.sha256(kept).hexdigest() != request.headers.get(signing.CONTENT):
+        raise Problem(422, "hash_mismatch", signing.CONTENT)
+    return bytes(kept)
+
+
+async def _drain(request: Request) -> None:
+    """Read on for a while before refusing: who is cut off while sending never sees the answer."""
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > LARGEST_FILE:
+            return

@@ -1,0 +1,147 @@
+"""`fabu demo`: the main job from end to end on the embedded stack, with the people played.
+
+Real items are imported, reviewed twice, published on four channels and seen there from outside.
+"""
+
+import getpass
+import shutil
+import time
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from config import settings as config
+from config.settings import HERE, ConfigError, Settings
+from pipeline import intake, operate, reach, review, subscribers
+from pipeline.decisions import Actor
+from pipeline.reach import Cell
+from pipeline.runtime import Runtime, open_runtime
+from pipeline.states import State
+from workers import embedded, show
+from workers.show import Screen
+from workers.supervise import is_running
+
+SAMPLES = HERE / "samples"
+MARKER = ".demo"  # only a directory that a demo made is ever made anew
+PATIENCE_SECONDS = 180.0
+OFFICER, LEADER, CLERK, EDITOR = "li", "chen", "wang", "wang"
+SETTLED = (State.CONFIRMED, State.FAILED, State.SKIPPED, State.ON_HOLD)
+
+
+def run(data: Path, screen: Screen) -> int:
+    """Run the demo in `data`; returns the exit code: 0 only when every delivery was confirmed from outside."""
+    settings = _fresh(data)
+    screen.line("demo.starting", data=data)
+    with embedded.running(settings):
+        rt = open_runtime(settings)
+        try:
+            screen.line("demo.addresses", portal=settings.public_url, **_sandbox(settings))
+            items = _write_and_review(rt, screen)
+            cells = _watch(rt, screen, items)
+            show.matrix(screen, rt, cells)
+            ok = _conclude(rt, screen, cells)
+        finally:
+            rt.engine.dispose()
+        screen.line("demo.stopping")
+    screen.line("demo.again")
+    screen.console.print(show.command("up", data), markup=False, highlight=False, soft_wrap=True)
+    return 0 if ok else 1
+
+
+def _fresh(data: Path) -> Settings:
+    """An empty data directory with the demo's configuration. Raises ConfigError where something else lives."""
+    if data.exists() and any(data.iterdir()):
+        if not (data / MARKER).exists():
+            raise ConfigError("demo.not_a_demo", data=str(data))
+        if is_running(data):
+            raise ConfigError("demo.running", data=str(data), command=show.command("demo", data))
+        kept = {name: (data / name).read_bytes() for name in ("ports.json",) if (data / name).exists()}
+        shutil.rmtree(data)
+        data.mkdir(parents=True)
+        for name, content in kept.items():
+            (data / name).write_bytes(content)
+    data.mkdir(parents=True, exist_ok=True)
+    (data / MARKER).touch()
+    return embedded.prepare(data, "demo.toml")
+
+
+def _sandbox(settings: Settings) -> dict[str, str]:
+    return {"sandbox": config.local_addresses(settings.data)["sandbox"]}
+
+
+def _actor(rt: Runtime, person: str) -> Actor:
+    return Actor(rt.settings.person(person), getpass.getuser())
+
+
+def _write_and_review(rt: Runtime, screen: Screen) -> list[int]:
+    """Import the samples and take them through both reviews."""
+    phones = intake.read_text(SAMPLES / "subscribers.csv")
+    told = subscribers.import_csv(rt, _actor(rt, EDITOR), "sms", phones)
+    screen.line("demo.subscribers", count=told.new)
+    samples = intake.read_samples(SAMPLES)
+    items = []
+    with _bar(screen) as progress:
+        task = progress.add_task(screen.say("demo.reviewing"), total=len(samples))
+        for sample in samples:
+            author = _actor(rt, sample.author)
+            item = review.create(rt, author, sample.draft)
+            submitted = review.submit(rt, author, item, sample.channels)
+            review.approve(rt, _actor(rt, OFFICER), item, submitted.hash)
+            review.approve(rt, _actor(rt, LEADER), item, submitted.hash)
+            items.append(item)
+            progress.advance(task)
+    return items
+
+
+def _watch(rt: Runtime, screen: Screen, items: list[int]) -> list[Cell]:
+    """Follow the deliveries until each is confirmed or needs a person; the clerk ticks the notices as posted."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    clerk = _actor(rt, CLERK)
+    with _bar(screen) as progress:
+        cells = reach.matrix(rt, items)
+        labels = {name: opened.section.label for name, opened in rt.channels.items()}
+        tasks = {
+            name: progress.add_task(labels[name], total=sum(cell.channel == name for cell in cells))
+            for name in dict.fromkeys(cell.channel for cell in cells)
+        }
+        while True:
+            for notice in reach.notices_waiting(rt):
+                if notice.what == "post":
+                    operate.post(rt, clerk, notice.item, screen.say("demo.place"))
+            cells = reach.matrix(rt, items)
+            for name, task in tasks.items():
+                done = sum(cell.channel == name and cell.state is State.CONFIRMED for cell in cells)
+                progress.update(task, completed=done)
+            if all(cell.state in SETTLED for cell in cells) or _stuck(cells) or time.monotonic() > until:
+                return cells
+            time.sleep(0.2)
+
+
+def _stuck(cells: list[Cell]) -> bool:
+    """Nothing moves any more: what is due waits for a channel that failed."""
+    failed = {cell.item for cell in cells if cell.state is State.FAILED}
+    return bool(failed) and all(cell.state in SETTLED or cell.item in failed for cell in cells)
+
+
+def _conclude(rt: Runtime, screen: Screen, cells: list[Cell]) -> bool:
+    missing = [cell for cell in cells if cell.state is not State.CONFIRMED]
+    screen.line("demo.result", confirmed=len(cells) - len(missing), total=len(cells))
+    for cell in missing:
+        why = screen.say(str(cell.error["code"]), **cell.error["facts"]) if cell.error else ""
+        label = rt.channels[cell.channel].section.label
+        screen.line("demo.missing", item=cell.item, channel=label, state=screen.say(f"state.{cell.state}"), why=why)
+    screen.line("demo.look_portal", portal=rt.settings.public_url, feed=f"{rt.settings.public_url}/feed.json")
+    for cell in cells:
+        if cell.channel == "bulletin" and cell.reference:
+            screen.line("demo.look_notice", title=cell.title, file=rt.settings.data / "notices" / cell.reference)
+    return not missing
+
+
+def _bar(screen: Screen) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=screen.console,
+    )

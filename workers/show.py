@@ -1,0 +1,325 @@
+"""How the command line shows things: tables for people, JSON for programs. All words come from config/locale."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from channels.contract import Evidence, Finding
+from config.locale import Language, say
+from pipeline.reach import Cell, ChannelLine, ItemReach, Notice, SubmissionView, Waiting
+from pipeline.runtime import Runtime
+from pipeline.states import State
+
+# Readable without colour: each state has a mark of its own.
+MARKS: Mapping[State, tuple[str, str]] = {
+    State.CONFIRMED: ("✓", "green"),
+    State.ACCEPTED: ("→", "cyan"),
+    State.SENDING: ("…", "cyan"),
+    State.DUE: ("·", "default"),
+    State.ON_HOLD: ("‖", "yellow"),
+    State.IN_DOUBT: ("?", "yellow"),
+    State.FAILED: ("✗", "red"),
+    State.SKIPPED: ("–", "dim"),
+}
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Where it is shown, in which language, or as JSON."""
+
+    language: Language
+    as_json: bool = False
+    console: Console = field(default_factory=Console)
+    errors: Console = field(default_factory=lambda: Console(stderr=True))
+
+    def say(self, code: str, /, **facts: object) -> str:
+        return say(self.language, code, **facts)
+
+    def line(self, code: str, /, **facts: object) -> None:
+        """A sentence for a person; nothing where a program listens."""
+        if not self.as_json:
+            self.console.print(self.say(code, **facts), markup=False, highlight=False, soft_wrap=True)
+
+    def json(self, value: object) -> None:
+        if self.as_json:
+            self.console.print(
+                json.dumps(value, ensure_ascii=False, indent=1, default=_plain),
+                markup=False, highlight=False, soft_wrap=True,
+            )  # fmt: skip
+
+    def error(self, code: str, facts: Mapping[str, object], findings: Sequence[Finding] = ()) -> None:
+        """What happened, what it means, what to do; findings one by one."""
+        if self.as_json:
+            listed = [asdict(finding) for finding in findings]
+            problem = {"error": code, "facts": dict(facts), "message": self.say(code, **facts), "findings": listed}
+            self.console.print(
+                json.dumps(problem, ensure_ascii=False, indent=1, default=_plain),
+                markup=False, highlight=False, soft_wrap=True,
+            )  # fmt: skip
+            return
+        self.errors.print(self.say(code, **facts), style="red", markup=False, highlight=False, soft_wrap=True)
+        self.findings(findings, self.errors)
+
+    def findings(self, findings: Iterable[Finding], console: Console | None = None) -> None:
+        for finding in findings:
+            place = f"〔{finding.place}〕" if finding.place else ""
+            text = f"  {self.say(f'severity.{finding.severity}')} {place}{self.say(finding.code, **finding.facts)}"
+            (console or self.console).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, frozenset | set):
+        return sorted(value)
+    return str(value)
+
+
+def local(rt: Runtime, moment: datetime | None) -> str:
+    """A time as the office reads it: its own zone, to the minute."""
+    return moment.astimezone(rt.settings.zone).strftime("%Y-%m-%d %H:%M") if moment else ""
+
+
+def cell_json(cell: Cell) -> dict[str, Any]:
+    """The documented shape of `fabu reach --json`, and what the table shows beside it."""
+    return {
+        "item": cell.item,
+        "revision": cell.revision,
+        "channel": cell.channel,
+        "state": cell.state.value,
+        "wanted": cell.wanted,
+        "held": cell.held if cell.held_known else "unknown",
+        "generation": cell.generation,
+        "attempts": cell.attempts,
+        "counts": dict(cell.counts),
+        "reference": cell.reference,
+        "confirmed_at": cell.confirmed_at,
+        "error": cell.error,
+        "index_number": cell.index_number,
+        "title": cell.title,
+        "reason": cell.reason,
+        "rehearsal": cell.rehearsal,
+    }
+
+
+def state_text(screen: Screen, cell: Cell) -> Text:
+    """One cell of the matrix: mark, word, counts, 演练 where nothing real was reached."""
+    mark, style = MARKS[cell.state]
+    word = screen.say(f"state.{cell.state}")
+    if cell.state is State.CONFIRMED and cell.wanted is None:
+        word = screen.say("state.withdrawn")
+    elif cell.state is State.ACCEPTED and cell.evidence is Evidence.PERSON:
+        word = screen.say("state.to_take_down" if cell.wanted is None else "state.to_post")
+    elif cell.state is State.ACCEPTED and cell.evidence is Evidence.REPORT:
+        word = screen.say("state.no_report_yet")
+    text = Text(f"{mark} {word}", style=style)
+    if cell.counts:
+        done = cell.counts.get(State.CONFIRMED, 0)
+        text.append(f" {done}/{sum(cell.counts.values())}")
+    if cell.reason:
+        text.append(f"（{screen.say(f'reason.{cell.reason}')}）")
+    if cell.rehearsal:
+        text.append(f" {screen.say('reach.rehearsal')}", style="magenta")
+    return text
+
+
+def matrix(screen: Screen, rt: Runtime, cells: Sequence[Cell]) -> None:
+    """Items × channels."""
+    if not cells:
+        screen.line("reach.empty")
+        return
+    table = Table(header_style="bold")
+    table.add_column(screen.say("word.item_id"), justify="right", no_wrap=True)
+    table.add_column(screen.say("word.index_number"), no_wrap=True)
+    table.add_column(screen.say("word.title"), overflow="ellipsis", no_wrap=True, min_width=16, ratio=1)
+    names = [name for name in rt.channels if any(cell.channel == name for cell in cells)]
+    for name in names:
+        table.add_column(rt.channels[name].section.label, no_wrap=True)
+    by_item: dict[int, dict[str, Cell]] = {}
+    for cell in cells:
+        by_item.setdefault(cell.item, {})[cell.channel] = cell
+    for item, row in by_item.items():
+        first = next(iter(row.values()))
+        shown = [state_text(screen, row[name]) if name in row else Text("") for name in names]
+        table.add_row(str(item), first.index_number or "", Text(first.title), *shown)
+    screen.console.print(table)
+    for cell in cells:
+        if cell.error:
+            what = screen.say(str(cell.error["code"]), **cell.error["facts"])
+            label = rt.channels[cell.channel].section.label if cell.channel in rt.channels else cell.channel
+            screen.console.print(f"  {cell.item} {label}：{what}", markup=False, highlight=False, soft_wrap=True)
+
+
+def item(screen: Screen, rt: Runtime, found: ItemReach) -> None:
+    """One item with every attempt, everything seen, every posting."""
+    matrix(screen, rt, found.cells)
+    if found.attempts:
+        table = Table(title=screen.say("word.attempts"), title_justify="left", header_style="bold")
+        for name in ("when", "channel", "recipient", "revision", "result", "what_came_back"):
+            table.add_column(screen.say(f"word.{name}"), overflow="fold")
+        for line in found.attempts:
+            ends = line.ends or ((None, "open", "", "", None),)
+            for at, result, reference, evidence, error in ends:
+                back = screen.say(str(error["code"]), **error["facts"]) if error else f"{evidence} {reference}".strip()
+                table.add_row(
+                    local(rt, line.started_at) + (f" → {local(rt, at)[11:]}" if at else ""),
+                    _label(rt, line.channel),
+                    masked(line.recipient),
+                    screen.say("word.withdrawal") if line.revision is None else str(line.revision),
+                    screen.say(f"result.{result}"),
+                    Text(back),
+                )
+        screen.console.print(table)
+    if found.sightings:
+        table = Table(title=screen.say("word.sightings"), title_justify="left", header_style="bold")
+        for name in ("when", "channel", "recipient", "how", "seen", "state"):
+            table.add_column(screen.say(f"word.{name}"), overflow="fold")
+        for one in found.sightings:
+            table.add_row(
+                local(rt, one.at),
+                _label(rt, one.channel),
+                masked(one.recipient),
+                screen.say(f"evidence.{one.evidence}"),
+                Text(f"{screen.say(f'seen.{one.seen}')} {one.note}".strip()),
+                screen.say(f"state.{one.state}"),
+            )
+        screen.console.print(table)
+    for posting in found.postings:
+        screen.line(
+            "posting.removed" if posting.removed_at else "posting.up",
+            place=posting.place,
+            posted_by=_name(rt, posting.posted_by),
+            posted_at=local(rt, posting.posted_at),
+            removed_by=_name(rt, posting.removed_by or ""),
+            removed_at=local(rt, posting.removed_at),
+            down_due=posting.down_due or "—",
+        )
+
+
+def waiting(screen: Screen, rt: Runtime, reviews: Sequence[Waiting], notices: Sequence[Notice]) -> None:
+    """What waits for people: reviews, notices to post and to take down."""
+    if not reviews and not notices:
+        screen.line("review.nothing_to_do")
+    if reviews:
+        table = Table(title=screen.say("word.reviews"), title_justify="left", header_style="bold")
+        for name in ("item_id", "index_number", "title", "department", "turn", "channels", "publish_at", "hash"):
+            table.add_column(screen.say(f"word.{name}"), overflow="fold")
+        for one in reviews:
+            table.add_row(
+                str(one.item),
+                one.index_number,
+                Text(one.title),
+                rt.settings.department_name(one.department),
+                screen.say(f"role.{one.role}"),
+                "、".join(_label(rt, name) for name in one.channels),
+                local(rt, one.publish_at) or screen.say("word.at_once"),
+                one.hash[:12],
+            )
+        screen.console.print(table)
+    if notices:
+        table = Table(title=screen.say("word.notices"), title_justify="left", header_style="bold")
+        for name in ("item_id", "title", "todo", "file", "place", "due"):
+            table.add_column(screen.say(f"word.{name}"), overflow="fold")
+        for notice in notices:
+            table.add_row(
+                str(notice.item),
+                Text(notice.title),
+                screen.say(f"notice.{notice.what}"),
+                notice.reference,
+                notice.place,
+                str(notice.due or ""),
+            )
+        screen.console.print(table)
+
+
+def masked(recipient: str) -> str:
+    """138****1234 (domain: suggested masking)."""
+    return f"{recipient[:3]}****{recipient[-4:]}" if len(recipient) >= 11 else recipient
+
+
+def _label(rt: Runtime, channel: str) -> str:
+    return rt.channels[channel].section.label if channel in rt.channels else channel
+
+
+def _name(rt: Runtime, person: str) -> str:
+    return next((one.name for one in rt.settings.people if one.id == person), person)
+
+
+def command(name: str, data: Any, *words: str) -> str:
+    """A command line that a person can copy, as this program was called."""
+    program = sys.argv[0] if "/" in sys.argv[0] else "fabu"
+    with suppress(ValueError):
+        program = str(Path(program).resolve().relative_to(Path.cwd())) if "/" in program else program
+    return shlex.join([program, name, *words, "--data", str(data)])
+
+
+def item_json(found: ItemReach) -> dict[str, Any]:
+    """All that the ledger knows of one item, for a program."""
+    return {
+        "deliveries": [cell_json(cell) for cell in found.cells],
+        "attempts": [asdict(one) for one in found.attempts],
+        "sightings": [asdict(one) for one in found.sightings],
+        "postings": [asdict(one) for one in found.postings],
+    }
+
+
+def channels(screen: Screen, rt: Runtime, listed: Sequence[ChannelLine]) -> None:
+    """Each channel's health, as the ledger saw it."""
+    table = Table(header_style="bold")
+    for name in ("channel", "kind", "health", "due", "trouble", "last_success", "last_failure"):
+        table.add_column(screen.say(f"word.{name}"), overflow="fold")
+    for one in listed:
+        health = "failing" if one.failures else "well"
+        health = "paused" if one.paused_by else "breaker" if one.open_until else health
+        failure = screen.say(str(one.last_error["code"]), **one.last_error["facts"]) if one.last_error else ""
+        label = rt.channels[one.channel].section.label
+        rehearsal = f" {screen.say('reach.rehearsal')}" if one.rehearsal else ""
+        table.add_row(
+            f"{label} ({one.channel}){rehearsal}",
+            one.kind,
+            screen.say(f"health.{health}", person=_name(rt, one.paused_by or ""), until=local(rt, one.open_until)),
+            str(one.due),
+            str(one.trouble),
+            local(rt, one.last_success_at),
+            f"{local(rt, one.last_failure_at)} {failure}".strip(),
+        )
+    screen.console.print(table)
+
+
+def submission(screen: Screen, rt: Runtime, found: SubmissionView) -> None:
+    """What a reviewer must see before naming its hash: the text, what was chosen, and what each channel will show."""
+    screen.json(asdict(found))
+    if screen.as_json:
+        return
+    rows = {
+        "title": found.title,
+        "index_number": found.index_number,
+        "revision": found.revision,
+        "department": rt.settings.department_name(found.department),
+        "author": _name(rt, found.author),
+        "class": screen.say(f"disclosure.{found.disclosure}"),
+        "publish_at": local(rt, found.publish_at) or screen.say("word.at_once"),
+        "turn": screen.say(f"role.{found.role}"),
+        "hash": found.hash,
+    }
+    for name, value in rows.items():
+        screen.console.print(f"{screen.say(f'word.{name}')}：{value}", markup=False, highlight=False, soft_wrap=True)
+    screen.console.rule()
+    screen.console.print(found.text, markup=False, highlight=False)
+    screen.console.rule()
+    for channel, content in found.renditions.items():
+        shown = content if len(content) <= 200 else content[:200] + "…"
+        screen.console.print(f"{_label(rt, channel)}：{shown}", markup=False, highlight=False, soft_wrap=True)
+    screen.line("review.how_to_approve", item=found.item, hash=found.hash[:12])
