@@ -8,7 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from config import settings as config
 from config.settings import HERE, ConfigError, Settings
@@ -36,8 +36,7 @@ def run(data: Path, screen: Screen) -> int:
         rt = open_runtime(settings)
         try:
             screen.line("demo.addresses", portal=settings.public_url, **_sandbox(settings))
-            items = _write_and_review(rt, screen)
-            cells = _watch(rt, screen, items)
+            cells = _play(rt, screen, _import_samples(rt, screen))
             show.matrix(screen, rt, cells)
             ok = _conclude(rt, screen, cells)
         finally:
@@ -73,48 +72,57 @@ def _actor(rt: Runtime, person: str) -> Actor:
     return Actor(rt.settings.person(person), getpass.getuser())
 
 
-def _write_and_review(rt: Runtime, screen: Screen) -> list[int]:
-    """Import the samples and take them through both reviews."""
+def _import_samples(rt: Runtime, screen: Screen) -> list[intake.Sample]:
     phones = intake.read_text(SAMPLES / "subscribers.csv")
     told = subscribers.import_csv(rt, _actor(rt, EDITOR), "sms", phones)
     screen.line("demo.subscribers", count=told.new)
-    samples = intake.read_samples(SAMPLES)
-    items = []
-    with _bar(screen) as progress:
-        task = progress.add_task(screen.say("demo.reviewing"), total=len(samples))
-        for sample in samples:
-            author = _actor(rt, sample.author)
-            item = review.create(rt, author, sample.draft)
-            submitted = review.submit(rt, author, item, sample.channels)
-            review.approve(rt, _actor(rt, OFFICER), item, submitted.hash)
-            review.approve(rt, _actor(rt, LEADER), item, submitted.hash)
-            items.append(item)
-            progress.advance(task)
-    return items
+    return intake.read_samples(SAMPLES)
 
 
-def _watch(rt: Runtime, screen: Screen, items: list[int]) -> list[Cell]:
-    """Follow the deliveries until each is confirmed or needs a person; the clerk ticks the notices as posted."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    clerk = _actor(rt, CLERK)
-    with _bar(screen) as progress:
-        cells = reach.matrix(rt, items)
-        labels = {name: opened.section.label for name, opened in rt.channels.items()}
+def _play(rt: Runtime, screen: Screen, samples: list[intake.Sample]) -> list[Cell]:
+    """Take the samples through both reviews, and follow their deliveries until each is confirmed or needs a person;
+    the clerk ticks the notices as posted. Everything is shown while it happens."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=screen.console) as progress:
+        reviewing = progress.add_task(screen.say("demo.reviewing"), total=len(samples))
+        places = [channel for sample in samples for channel in sample.channels]
         tasks = {
-            name: progress.add_task(labels[name], total=sum(cell.channel == name for cell in cells))
-            for name in dict.fromkeys(cell.channel for cell in cells)
+            name: progress.add_task(opened.section.label, total=places.count(name))
+            for name, opened in rt.channels.items()
+            if name in places
         }
+        items: list[int] = []
+        for sample in samples:
+            items.append(_review(rt, sample))
+            progress.advance(reviewing)
+            _follow(rt, screen, progress, tasks, items)
+        until = time.monotonic() + PATIENCE_SECONDS
         while True:
-            for notice in reach.notices_waiting(rt):
-                if notice.what == "post":
-                    operate.post(rt, clerk, notice.item, screen.say("demo.place"))
-            cells = reach.matrix(rt, items)
-            for name, task in tasks.items():
-                done = sum(cell.channel == name and cell.state is State.CONFIRMED for cell in cells)
-                progress.update(task, completed=done)
+            cells = _follow(rt, screen, progress, tasks, items)
             if all(cell.state in SETTLED for cell in cells) or _stuck(cells) or time.monotonic() > until:
                 return cells
             time.sleep(0.2)
+
+
+def _review(rt: Runtime, sample: intake.Sample) -> int:
+    """Write, submit, first review, second review: by four persons."""
+    author = _actor(rt, sample.author)
+    item = review.create(rt, author, sample.draft)
+    submitted = review.submit(rt, author, item, sample.channels)
+    review.approve(rt, _actor(rt, OFFICER), item, submitted.hash)
+    review.approve(rt, _actor(rt, LEADER), item, submitted.hash)
+    return item
+
+
+def _follow(rt: Runtime, screen: Screen, progress: Progress, tasks: dict[str, TaskID], items: list[int]) -> list[Cell]:
+    for notice in reach.notices_waiting(rt):
+        if notice.what == "post":
+            operate.post(rt, _actor(rt, CLERK), notice.item, screen.say("demo.place"))
+    cells = reach.matrix(rt, items)
+    for name, task in tasks.items():
+        done = sum(cell.channel == name and cell.state is State.CONFIRMED for cell in cells)
+        progress.update(task, completed=done)
+    return cells
 
 
 def _stuck(cells: list[Cell]) -> bool:
@@ -131,17 +139,9 @@ def _conclude(rt: Runtime, screen: Screen, cells: list[Cell]) -> bool:
         label = rt.channels[cell.channel].section.label
         screen.line("demo.missing", item=cell.item, channel=label, state=screen.say(f"state.{cell.state}"), why=why)
     screen.line("demo.look_portal", portal=rt.settings.public_url, feed=f"{rt.settings.public_url}/feed.json")
+    if embedded.rehearses(rt.settings):
+        screen.line("demo.look_sandbox", **_sandbox(rt.settings))
     for cell in cells:
         if cell.channel == "bulletin" and cell.reference:
             screen.line("demo.look_notice", title=cell.title, file=rt.settings.data / "notices" / cell.reference)
     return not missing
-
-
-def _bar(screen: Screen) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=screen.console,
-    )

@@ -10,6 +10,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -33,13 +35,21 @@ MARKS: Mapping[State, tuple[str, str]] = {
 }
 
 
+PIPED_COLUMNS = 140  # what is not a terminal has no width of its own
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPED_COLUMNS)
+
+
 @dataclass(frozen=True)
 class Screen:
     """Where it is shown, in which language, or as JSON."""
 
     language: Language
     as_json: bool = False
-    console: Console = field(default_factory=Console)
+    console: Console = field(default_factory=_console)
     errors: Console = field(default_factory=lambda: Console(stderr=True))
 
     def say(self, code: str, /, **facts: object) -> str:
@@ -114,25 +124,31 @@ def cell_json(cell: Cell) -> dict[str, Any]:
     }
 
 
-def state_text(screen: Screen, cell: Cell) -> Text:
-    """One cell of the matrix: mark, word, counts, 演练 where nothing real was reached."""
-    mark, style = MARKS[cell.state]
-    word = screen.say(f"state.{cell.state}")
+def state_word(screen: Screen, cell: Cell) -> str:
+    """The state in the words of the interface: what a clerk would call it on this kind of channel."""
     if cell.state is State.CONFIRMED and cell.wanted is None:
-        word = screen.say("state.withdrawn")
-    elif cell.state is State.ACCEPTED and cell.evidence is Evidence.PERSON:
-        word = screen.say("state.to_take_down" if cell.wanted is None else "state.to_post")
-    elif cell.state is State.ACCEPTED and cell.evidence is Evidence.REPORT:
-        word = screen.say("state.no_report_yet")
-    text = Text(f"{mark} {word}", style=style)
+        return screen.say("state.withdrawn")
+    if cell.state is State.ACCEPTED and cell.evidence is Evidence.PERSON:
+        return screen.say("state.to_take_down" if cell.wanted is None else "state.to_post")
+    if cell.state is State.ACCEPTED and cell.evidence is Evidence.REPORT:
+        return screen.say("state.no_report_yet")
+    return screen.say(f"state.{cell.state}")
+
+
+def state_text(screen: Screen, cell: Cell, wide: bool = True) -> Text:
+    """One cell of the matrix: mark, word where there is room, counts, 演练 where nothing real was reached."""
+    mark, style = MARKS[cell.state]
+    text = Text(f"{mark} {state_word(screen, cell)}" if wide else mark, style=style)
     if cell.counts:
-        done = cell.counts.get(State.CONFIRMED, 0)
-        text.append(f" {done}/{sum(cell.counts.values())}")
-    if cell.reason:
+        text.append(f" {cell.counts.get(State.CONFIRMED, 0)}/{sum(cell.counts.values())}")
+    if cell.reason and wide:
         text.append(f"（{screen.say(f'reason.{cell.reason}')}）")
     if cell.rehearsal:
         text.append(f" {screen.say('reach.rehearsal')}", style="magenta")
     return text
+
+
+WIDE = 118  # columns from which a cell has room for its word; below it shows its mark, and a legend explains
 
 
 def matrix(screen: Screen, rt: Runtime, cells: Sequence[Cell]) -> None:
@@ -140,26 +156,38 @@ def matrix(screen: Screen, rt: Runtime, cells: Sequence[Cell]) -> None:
     if not cells:
         screen.line("reach.empty")
         return
-    table = Table(header_style="bold")
-    table.add_column(screen.say("word.item_id"), justify="right", no_wrap=True)
-    table.add_column(screen.say("word.index_number"), no_wrap=True)
-    table.add_column(screen.say("word.title"), overflow="ellipsis", no_wrap=True, min_width=16, ratio=1)
-    names = [name for name in rt.channels if any(cell.channel == name for cell in cells)]
-    for name in names:
-        table.add_column(rt.channels[name].section.label, no_wrap=True)
+    wide = screen.console.width >= WIDE
     by_item: dict[int, dict[str, Cell]] = {}
     for cell in cells:
         by_item.setdefault(cell.item, {})[cell.channel] = cell
+    names = [name for name in rt.channels if any(cell.channel == name for cell in cells)]
+    heads = [screen.say("word.item_id"), screen.say("word.index_number"), screen.say("word.title")]
+    rows = []
     for item, row in by_item.items():
         first = next(iter(row.values()))
-        shown = [state_text(screen, row[name]) if name in row else Text("") for name in names]
-        table.add_row(str(item), first.index_number or "", Text(first.title), *shown)
+        shown = [state_text(screen, row[name], wide) if name in row else Text("") for name in names]
+        rows.append([Text(str(item)), Text(first.index_number or ""), Text(first.title), *shown])
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
+    kept = [place for place in range(len(heads) + len(names)) if wide or place != 1]
+    heads += [rt.channels[name].section.label for name in names]
+    widths = {place: max(cell_len(heads[place]), *(row[place].cell_len for row in rows)) for place in kept}
+    room = screen.console.width - sum(widths.values()) - 3 * len(kept)  # the title alone gives way
+    widths[2] = max(widths[2] + min(room, 0), 16)
+    for place in kept:
+        table.add_column(heads[place], no_wrap=True, overflow="ellipsis", width=widths[place])
+    for one in rows:
+        table.add_row(*(one[place] for place in kept))
     screen.console.print(table)
+    if not wide:
+        states = dict.fromkeys(cell.state for cell in cells)
+        legend = "  ".join(f"{MARKS[state][0]} {screen.say(f'state.{state}')}" for state in states)
+        screen.console.print(legend, markup=False, highlight=False)
     for cell in cells:
         if cell.error:
             what = screen.say(str(cell.error["code"]), **cell.error["facts"])
-            label = rt.channels[cell.channel].section.label if cell.channel in rt.channels else cell.channel
-            screen.console.print(f"  {cell.item} {label}：{what}", markup=False, highlight=False, soft_wrap=True)
+            screen.console.print(
+                f"  {cell.item} {_label(rt, cell.channel)}：{what}", markup=False, highlight=False, soft_wrap=True
+            )
 
 
 def item(screen: Screen, rt: Runtime, found: ItemReach) -> None:
