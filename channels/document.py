@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import groupby
+from itertools import groupby, pairwise
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,11 @@ class _Line:
         marks = (_LIST, _ATTACHMENT, _SET_PHRASE)
         return self.level > 0 or any(mark.match(self.text) for mark in marks)
 
+    @property
+    def broken(self) -> bool:
+        """Its sentence does not end in it, and it is long enough to have been broken at a margin."""
+        return len(self.text) >= _LINE and not _ended(self.text)
+
 
 def _ended(text: str, marks: str = _SENTENCE_ENDS) -> bool:
     bare = text.rstrip(_CLOSERS) or text
@@ -239,8 +244,7 @@ def _is_signature(lines: Sequence[_Line], at: int, *, organisation: bool) -> boo
     if _ORGANISATION.search(line.text):
         return True
     # Any other short line signs only if it is not the end of a broken sentence.
-    broken = at > 0 and not line.gap and len(lines[at - 1].text) >= _LINE and not _ended(lines[at - 1].text)
-    return not organisation and not broken
+    return not organisation and not (at > 0 and not line.gap and lines[at - 1].broken)
 
 
 def _closings(lines: Sequence[_Line]) -> dict[int, tuple[Closing, int]]:
@@ -257,12 +261,12 @@ def _closings(lines: Sequence[_Line]) -> dict[int, tuple[Closing, int]]:
             if last or start < at:
                 name = "\u3000".join(line.text for line in lines[start:at])
                 found[start] = Closing(name, line.text), at + 1
-        elif last and (signed := _SIGNED_DATE.fullmatch(line.text)) and _ORGANISATION.search(signed[1]):
+        elif last and (signed := _SIGNED_DATE.fullmatch(line.text)):
             if _is_signature([_Line(signed[1], signed[1], False, True)], 0, organisation=True):
                 found[at] = Closing(signed[1], signed[2]), at + 1
         elif 0 < at == len(lines) - 1 and len(line.text) > 3 and _is_signature(lines, at, organisation=True):
             above = lines[at - 1].text
-            if _ORGANISATION.search(line.text) and (_ended(above) or _ATTACHMENT.match(above) or _LABEL.match(above)):
+            if _ended(above) or _ATTACHMENT.match(above) or _LABEL.match(above):
                 found[at] = Closing(line.text, ""), at + 1
     return found
 
@@ -363,7 +367,10 @@ def parse(text: str) -> tuple[Block, ...]:
     lines = _lines(text)
     tables, closings = _tables(lines), _closings(lines)
     # Where every line is indented an indent does not tell a new paragraph from a broken one.
-    indent_tells = any(len(line.text) >= _LINE and not line.indented for line in lines)
+    indent_tells = any(
+        not line.indented and (len(line.text) >= _LINE or (above.broken and not line.gap))
+        for above, line in pairwise(lines)
+    )
     blocks: list[Block] = []
     at = 0
     attachments = False
@@ -376,11 +383,9 @@ def parse(text: str) -> tuple[Block, ...]:
             blocks.append(closing)
         else:
             line = lines[at]
-            opens = _ATTACHMENT.match(line.text) is not None
-            attachments = (opens and any(colon in line.text[:6] for colon in "：:")) or (
-                attachments and line.level == 3
-            )
-            paragraph = _Open(line, attachment=opens or attachments)
+            opens = _ATTACHMENT.match(line.text)
+            attachments = opens[0][-1] in "：:" if opens else attachments and line.level == 3
+            paragraph = _Open(line, attachment=bool(opens) or attachments)
             at += 1
             while at < len(lines) and at not in tables and at not in closings:
                 if not paragraph.goes_on(lines[at], indent_tells=indent_tells):

@@ -11,6 +11,7 @@ import re
 import secrets
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from config.sockets import short_socket
 
@@ -50,6 +52,11 @@ class ConfigError(Exception):
         self.facts = facts
 
 
+def _wrong(code: str, **facts: object) -> PydanticCustomError:
+    """What a validator raises: `load` makes a ConfigError of it, with the file's name."""
+    return PydanticCustomError(code, code, facts)
+
+
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,6 +74,26 @@ class OfficeSection(Frozen):
     index_template: str = "{code}/{year}-{serial:05d}"
     time_zone: str = "Asia/Shanghai"
 
+    @field_validator("index_template")
+    @classmethod
+    def _numbers(cls, value: str) -> str:
+        try:
+            first, second = (value.format(code="370303", year=2026, serial=serial) for serial in (1, 2))
+        except (LookupError, ValueError, AttributeError) as error:
+            raise _wrong("config.bad_template", template=value) from error
+        if first == second:  # an index number is issued once
+            raise _wrong("config.bad_template", template=value)
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _a_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise _wrong("config.bad_zone", zone=value) from error
+        return value
+
 
 class Department(Frozen):
     id: str
@@ -82,13 +109,15 @@ class Person(Frozen):
 
 
 class ReviewSection(Frozen):
-    levels: tuple[Role, ...] = ("officer", "leader")  # in order; each by another person (domain: 保密审查)
+    # in order; each by another person (domain: 保密审查)
+    levels: tuple[Role, ...] = Field(default=("officer", "leader"), min_length=1)
 
 
 class LimitsSection(Frozen):
     lease_seconds: float = 90.0  # a claimed row is another worker's again after this
     sweep_seconds: float = 2.0
-    looks: tuple[float, ...] = (0, 2, 10, 60, 600)  # seconds between looks from outside; the last repeats
+    # seconds between looks from outside; the last repeats
+    looks: tuple[float, ...] = Field(default=(0, 2, 10, 60, 600), min_length=1)
     text_characters: int = 200_000
     title_characters: int = 120
     file_bytes: int = 20_000_000
@@ -116,7 +145,7 @@ class ChannelSection(BaseModel):
     @classmethod
     def _a_span(cls, value: str) -> str:
         if value and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", value):
-            raise ValueError('write quiet hours as "20:00-08:00"')
+            raise _wrong("config.bad_quiet", quiet=value)
         return value
 
     @property
@@ -158,14 +187,23 @@ class Settings(Frozen):
     @model_validator(mode="after")
     def _names_fit(self) -> "Settings":
         departments = {department.id for department in self.departments}
+        for ids in ([one.id for one in self.departments], [one.id for one in self.people]):
+            if twice := sorted({id for id in ids if ids.count(id) > 1}):
+                raise _wrong("config.same_id", id=twice[0])
         for person in self.people:
             if unknown := ({person.department} | person.in_charge) - departments:
-                raise ValueError(f"people.{person.id}: unknown department {', '.join(sorted(unknown))}")
+                raise _wrong("config.unknown_department", person=person.id, department=", ".join(sorted(unknown)))
         for name, channel in self.channels.items():
             if channel.after and channel.after not in self.channels:
-                raise ValueError(f"channels.{name}: after names the unknown channel {channel.after}")
+                raise _wrong("config.unknown_after", channel=name, after=channel.after)
             if channel.call_seconds >= self.limits.lease_seconds:
-                raise ValueError(f"channels.{name}: call_seconds must be below limits.lease_seconds")
+                raise _wrong("config.call_too_long", channel=name, limit=f"{self.limits.lease_seconds:g}")
+        for name in self.channels:
+            chain = [name]
+            while after := self.channels[chain[-1]].after:
+                if after in chain:
+                    raise _wrong("config.after_circle", channels=" → ".join([*chain, after]))
+                chain.append(after)
         return self
 
     @property
@@ -196,9 +234,14 @@ def prepare(data: Path, template: str = "fabu.toml", ports: Mapping[str, int] | 
 def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings of a data directory. Raises ConfigError when it was never set up or does not make sense."""
     data = data.resolve()
-    if not (data / "fabu.toml").exists():
+    file = data / "fabu.toml"
+    text = _text(file)
+    if text is None:
         raise ConfigError("config.not_set_up", data=str(data))
     keys, local = secrets_of(data), local_addresses(data)
+    secret = environ.get(SECRET) or keys.get("secret", "")
+    if not secret:
+        raise ConfigError("config.no_secret", file=str(data / "secrets.json"))
     facts = {
         "data": str(data),
         "portal_url": environ.get(PORTAL_URL) or local["portal"],
@@ -208,28 +251,25 @@ def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         "sandbox_password": environ.get(SANDBOX_PASSWORD) or keys.get("sandbox_password", ""),
     }
     try:
-        document = _filled(tomllib.loads((data / "fabu.toml").read_text("utf-8")), facts)
+        document = _filled(tomllib.loads(text), facts)
         public = environ.get(PUBLIC_URL) or document.pop("public_url", "") or facts["portal_url"]
+        broker = f"redis+socket://{quote(str(short_socket(data, BROKER_SOCKET)))}?virtual_host=0"
         given = {
             "data": data,
-            "database_url": environ.get(DATABASE_URL) or f"sqlite:///{data / 'fabu.db'}",
-            "broker_url": environ.get(BROKER_URL)
-            or f"redis+socket://{quote(str(short_socket(data, BROKER_SOCKET)))}?virtual_host=0",
+            "database_url": environ.get(DATABASE_URL) or f"sqlite:///{quote(str(data / 'fabu.db'))}",
+            "broker_url": environ.get(BROKER_URL) or broker,
             "inbound_url": facts["inbound_url"],
-            "secret": environ.get(SECRET) or keys.get("secret", ""),
+            "secret": secret,
         }
-        return Settings(**{**document, **given, "public_url": public.rstrip("/")})
+        return Settings(**{**document, **given, "public_url": str(public).rstrip("/")})
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError("config.not_toml", file=str(data / "fabu.toml"), detail=str(error)) from error
+        raise ConfigError("config.not_toml", file=str(file), detail=str(error)) from error
+    except _UnknownName as error:
+        raise ConfigError("config.unknown_name", file=str(file), name=error.args[0]) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError("config.invalid", file=str(data / "fabu.toml"), place=place, detail=first["msg"]) from error
-    except KeyError as error:
-        detail = f"{{{error.args[0]}}}"
-        raise ConfigError(
-            "config.invalid", file=str(data / "fabu.toml"), place=detail, detail="unknown name"
-        ) from error
+        raise _worded(error, str(file)) from error
+    except PermissionError as error:  # of short_socket
+        raise ConfigError("config.foreign_folder", folder=str(error.filename or error)) from error
 
 
 def secrets_of(data: Path) -> dict[str, str]:
@@ -244,13 +284,53 @@ def local_addresses(data: Path) -> dict[str, str]:
 
 
 def _keep(path: Path, text: str, mode: int = 0o640) -> None:
-    if not path.exists():
-        path.touch(mode)
-        path.write_text(text, "utf-8")
+    """Write a file that is not there yet, whole or not at all: a half-written secret would be kept for ever."""
+    if path.exists():
+        return
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    new.touch(mode)
+    new.write_text(text, "utf-8")
+    with suppress(FileExistsError):  # another process was faster, and its file stays
+        os.link(new, path)
+    new.unlink()
+
+
+def _text(path: Path) -> str | None:
+    """What stands in a file; None when there is none. An editor's byte order mark is no part of it."""
+    try:
+        return path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise ConfigError("config.not_utf8", file=str(path)) from error
+    except OSError as error:
+        raise ConfigError("config.cannot_read", file=str(path), detail=error.strerror or "") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+    try:
+        return dict(json.loads(text)) if (text := _text(path)) is not None else {}
+    except (ValueError, TypeError) as error:
+        raise ConfigError("config.damaged", file=str(path)) from error
+
+
+def _worded(error: ValidationError, file: str) -> ConfigError:
+    """The first thing that pydantic found wrong, as ours."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    match first["type"]:
+        case code if code.startswith("config."):
+            return ConfigError(code, file=file, **{name: str(fact) for name, fact in first["ctx"].items()})
+        case "extra_forbidden":
+            return ConfigError("config.unknown_key", file=file, place=place)
+        case "missing":
+            return ConfigError("config.missing_key", file=file, place=place)
+    return ConfigError("config.invalid", file=file, place=place, detail=first["msg"])
+
+
+class _UnknownName(Exception):
+    """A text value names something in braces that is no part of the stack."""
 
 
 def _filled(value: Any, facts: Mapping[str, str]) -> Any:
@@ -259,4 +339,11 @@ def _filled(value: Any, facts: Mapping[str, str]) -> Any:
         return {key: inner if key == "index_template" else _filled(inner, facts) for key, inner in value.items()}
     if isinstance(value, list):
         return [_filled(inner, facts) for inner in value]
-    return value.format_map(facts) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return value.format_map(facts)
+    except KeyError as error:
+        raise _UnknownName(f"{{{error.args[0]}}}") from error
+    except (ValueError, IndexError, AttributeError) as error:  # a brace that is not closed, or more than a name
+        raise _UnknownName(value) from error

@@ -73,6 +73,7 @@ class _Open:
 
     def __init__(self, data: Path, as_json: bool) -> None:
         global _screen
+        _screen = Screen(language(), as_json)  # for what goes wrong before there are settings
         settings = config.load(data)
         _screen = Screen(language(settings.locale), as_json)
         self.rt: Runtime = open_runtime(settings)

@@ -6,6 +6,7 @@ Real items are imported, reviewed twice, published on four channels and seen the
 import getpass
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -107,7 +108,8 @@ def _play(rt: Runtime, screen: Screen, samples: list[intake.Sample]) -> list[Cel
 def _review(rt: Runtime, sample: intake.Sample) -> int:
     """Write, submit, first review, second review: by four persons."""
     author = _actor(rt, sample.author)
-    item = review.create(rt, author, sample.draft)
+    today = rt.now().astimezone(rt.settings.zone).date()  # nothing is formed in the future, whatever the clock says
+    item = review.create(rt, author, replace(sample.draft, formed_on=min(sample.draft.formed_on, today)))
     submitted = review.submit(rt, author, item, sample.channels)
     review.approve(rt, _actor(rt, OFFICER), item, submitted.hash)
     review.approve(rt, _actor(rt, LEADER), item, submitted.hash)
