@@ -1,6 +1,7 @@
 """Kind → class, an explicit table, and opening a channel from its configuration section."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from importlib import import_module
 from typing import Any, cast
 
@@ -30,6 +31,9 @@ def open_channel(name: str, kind: str, seconds: float, options: Mapping[str, Any
     module, _, attribute = path.partition(":")
     try:
         adapter = getattr(import_module(module), attribute)
+        if unknown := sorted(options.keys() - {field.name for field in fields(adapter)}):
+            # A misspelt key must not pass for a setting: `quite` hours would be no hours at all.
+            raise BadSection("config.unknown_option", channel=name, options=", ".join(unknown))
         return cast(Channel, TypeAdapter(adapter).validate_python({**options, "seconds": seconds}))
     except (ImportError, AttributeError) as error:
         raise BadSection("config.unknown_kind", channel=name, kind=kind, known=", ".join(sorted(KINDS))) from error

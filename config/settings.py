@@ -78,7 +78,7 @@ class OfficeSection(Frozen):
     @classmethod
     def _numbers(cls, value: str) -> str:
         try:
-            first, second = (value.format(code="370303", year=2026, serial=serial) for serial in (1, 2))
+            first, second = (value.format(code="370303", year=2026, month=11, serial=serial) for serial in (1, 2))
         except (LookupError, ValueError, AttributeError) as error:
             raise _wrong("config.bad_template", template=value) from error
         if first == second:  # an index number is issued once
@@ -242,6 +242,9 @@ def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     secret = environ.get(SECRET) or keys.get("secret", "")
     if not secret:
         raise ConfigError("config.no_secret", file=str(data / "secrets.json"))
+    database_url = environ.get(DATABASE_URL) or f"sqlite:///{quote(str(data / 'fabu.db'))}"
+    if not re.match(r"(sqlite|postgresql(\+psycopg)?)://", database_url):
+        raise ConfigError("config.bad_database", detail=database_url.partition(":")[0])  # the rest holds a password
     facts = {
         "data": str(data),
         "portal_url": environ.get(PORTAL_URL) or local["portal"],
@@ -256,7 +259,7 @@ def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         broker = f"redis+socket://{quote(str(short_socket(data, BROKER_SOCKET)))}?virtual_host=0"
         given = {
             "data": data,
-            "database_url": environ.get(DATABASE_URL) or f"sqlite:///{quote(str(data / 'fabu.db'))}",
+            "database_url": database_url,
             "broker_url": environ.get(BROKER_URL) or broker,
             "inbound_url": facts["inbound_url"],
             "secret": secret,

@@ -8,14 +8,16 @@ from pipeline.decisions import Refused
 from pipeline.models import Counter, Item
 from pipeline.runtime import Runtime
 
+LONGEST_NAME = 80  # characters of an index number
+
 
 def issue_index_number(rt: Runtime, db: Session) -> str:
     """The next 索引号 of this organisation and year, by the office's template. The counter's row is locked until the
     commit: two submissions never get the same one, and one that fails gives its number back."""
     office = rt.settings.office
-    year = rt.now().astimezone(rt.settings.zone).year
-    serial = next_number(db, f"index/{office.code}/{year}")
-    return office.index_template.format(code=office.code, year=year, serial=serial)
+    today = rt.now().astimezone(rt.settings.zone)
+    serial = next_number(db, f"index/{office.code}/{today.year}")
+    return office.index_template.format(code=office.code, year=today.year, month=today.month, serial=serial)
 
 
 def next_number(db: Session, name: str) -> int:
@@ -27,8 +29,10 @@ def next_number(db: Session, name: str) -> int:
 
 def find_item(db: Session, name: str) -> int:
     """The id of the item that a person names by its short number or its index number. Raises Refused."""
-    wanted = Item.id == int(name) if name.isascii() and name.isdigit() else Item.index_number == name
-    found = db.scalar(select(Item.id).where(wanted))
+    if not name.isprintable() or len(name) > LONGEST_NAME:
+        raise Refused("item.unknown", item=ascii(name[:LONGEST_NAME]))
+    by_id = name.isascii() and name.isdigit() and int(name) < 2**63
+    found = db.scalar(select(Item.id).where(Item.id == int(name) if by_id else Item.index_number == name))
     if found is None:
         raise Refused("item.unknown", item=name)
     return found

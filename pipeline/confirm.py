@@ -49,7 +49,15 @@ def verify(rt: Runtime, item_id: int | None = None) -> None:
             chosen = [Delivery.channel == opened.name, Delivery.look_after.is_not(None)]
             if item_id is not None:
                 chosen.append(Delivery.item_id == item_id)
-            db.execute(update(Delivery).where(*chosen).values(look_after=rt.now() - timedelta(seconds=1)))
+            free = (
+                select(Delivery.id)
+                .where(*chosen)
+                .order_by(Delivery.id)
+                .with_for_update(skip_locked=True, key_share=True)
+            )
+            picked = free.cte("picked").prefix_with("MATERIALIZED")  # never waits for a row that is just being recorded
+            at_once = update(Delivery).where(Delivery.id.in_(select(picked.c.id)))
+            db.execute(at_once.values(look_after=rt.now() - timedelta(seconds=1)))
         confirm(rt, opened.name)
 
 
@@ -94,9 +102,9 @@ def _settle_looks(rt: Runtime, opened: Opened, looks: list[_Look]) -> int:
 
 def look(rt: Runtime, opened: Opened, looks: list[_Look]) -> list[Seen]:
     """One pass over the outside for many rows. A channel that takes back but cannot be read (a notice board) answers
-    NOTHING: its calls are safe to repeat."""
+    OTHER, which is never what is wanted: its calls are safe to repeat."""
     if not opened.traits.readback:
-        return [Seen.NOTHING] * len(looks)
+        return [Seen.OTHER] * len(looks)
     with rt.reading() as db:
         ids = {one.standing.wanted_id for one in looks if one.standing.wanted_id is not None}
         renditions = load_renditions(db, ids)
@@ -132,9 +140,13 @@ def expire_leases(rt: Runtime) -> int:
         if db.execute(select(Delivery.id).where(*expired).limit(1)).first() is None:
             return 0
     with rt.writing() as db:
+        mine = (
+            select(Delivery.id).where(*expired).order_by(Delivery.id).with_for_update(skip_locked=True, key_share=True)
+        )
+        ids = db.scalars(mine).all()  # what somebody holds is being recorded this very moment, or swept by another
         again = db.scalars(
             update(Delivery)
-            .where(*expired, ~Delivery.call_open)
+            .where(Delivery.id.in_(ids), ~Delivery.call_open)
             .values(state=move(State.SENDING, State.DUE), **free)
             .returning(Delivery.id)
             .execution_options(synchronize_session=False)
@@ -142,7 +154,7 @@ def expire_leases(rt: Runtime) -> int:
         follow_slots(db, again)
         doubtful = db.scalars(
             update(Delivery)
-            .where(*expired, Delivery.call_open)
+            .where(Delivery.id.in_(ids), Delivery.call_open)
             .values(
                 state=move(State.SENDING, State.IN_DOUBT),
                 call_open=False,

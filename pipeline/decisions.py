@@ -8,6 +8,7 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from channels.contract import Finding
+from channels.document import BadText, clean
 from config.settings import Person
 from pipeline.models import AuditLine
 from pipeline.runtime import Runtime
@@ -81,9 +82,20 @@ def permit(actor: Actor, decision: Decision, department: str | None = None) -> N
 
 def require_reason(reason: str) -> str:
     """The reason, trimmed. Raises Refused when there is none."""
-    if not reason.strip():
+    reason = plain(reason, "reason").strip()
+    if not reason:
         raise Refused("decision.reason_missing")
-    return reason.strip()
+    return reason
+
+
+def plain(text: str, field: str) -> str:
+    """What a person typed, without invisible characters. Raises Refused on what cannot be kept or deceives."""
+    try:
+        return clean(text)
+    except BadText as error:
+        if error.code == "document.empty":
+            return ""
+        raise Refused(error.code, **{**error.facts, "field": field}) from error
 
 
 def audit(rt: Runtime, db: Session, actor: Actor, decision: Decision, item_id: int | None, **facts: object) -> None:

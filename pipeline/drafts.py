@@ -11,11 +11,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from channels.contract import File, Message, Office
-from channels.document import BadText, clean, parse
-from pipeline.decisions import Refused
+from channels.document import parse
+from pipeline.decisions import Refused, plain
 from pipeline.models import Blob, Item, Revision
 from pipeline.renditions import store_files
 from pipeline.runtime import Runtime
+
+FILE_NAME_CHARACTERS = 80  # in Chinese 240 bytes: file systems take 255
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,10 @@ def checked(rt: Runtime, draft: Draft) -> Draft:
     texts = [field.name for field in fields(Draft) if isinstance(getattr(draft, field.name), str)]
     kept: dict[str, Any] = {}
     for name in texts:
-        value = getattr(draft, name)
-        try:
-            kept[name] = clean(value) if value.strip() else ""
-        except BadText as error:
-            raise Refused(error.code, **{**error.facts, "field": name}) from error
-        if name != "text":
-            kept[name] = re.sub(r"\s+", " ", kept[name]).strip()
+        value = plain(getattr(draft, name), name)
+        kept[name] = value if name == "text" else _one_line(value)
+    keywords = [_one_line(plain(keyword, "keywords")) for keyword in draft.keywords]
+    kept["keywords"] = tuple(keyword for keyword in keywords if keyword)
     if not kept["title"]:
         raise Refused("draft.title_missing")
     if not kept["text"].strip():
@@ -74,13 +73,20 @@ def checked(rt: Runtime, draft: Draft) -> Draft:
         raise Refused("draft.period_backwards")
     names = [file.name for file in draft.files]
     for file in draft.files:
-        if not file.content:
-            raise Refused("draft.file_empty", file=file.name)
-        if len(file.content) > limits.file_bytes:
-            raise Refused("draft.file_too_large", file=file.name, limit=str(limits.file_bytes // 1_000_000))
-        if "/" in file.name or "\\" in file.name or file.name in ("", ".", "..") or names.count(file.name) > 1:
+        name = _one_line(plain(file.name, "files"))
+        if name != file.name or re.search(r"[/\\]", name) or name in ("", ".", "..") or names.count(name) > 1:
             raise Refused("draft.file_name", file=file.name)
+        if len(name) > FILE_NAME_CHARACTERS:
+            raise Refused("draft.file_name_long", file=name[:40], limit=str(FILE_NAME_CHARACTERS))
+        if not file.content:
+            raise Refused("draft.file_empty", file=name)
+        if len(file.content) > limits.file_bytes:
+            raise Refused("draft.file_too_large", file=name, limit=str(limits.file_bytes // 1_000_000))
     return replace(draft, **kept)
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def store_revision(rt: Runtime, db: Session, item: Item, author: str, draft: Draft) -> Revision:

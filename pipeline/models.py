@@ -280,7 +280,7 @@ class ChannelStatus(Base):
     channel: Mapped[str] = mapped_column(String(40), primary_key=True)
     paused_by: Mapped[str | None] = mapped_column(String(40))
     paused_at: Mapped[datetime | None] = mapped_column(UTCTime)
-    failures: Mapped[int] = mapped_column(default=0)  # calls in a row that could not be made
+    failures: Mapped[int] = mapped_column(default=0)  # in a row: `states.breaker`
     open_until: Mapped[datetime | None] = mapped_column(UTCTime)  # the breaker lets nothing but withdrawals through
     last_success_at: Mapped[datetime | None] = mapped_column(UTCTime)
     last_failure_at: Mapped[datetime | None] = mapped_column(UTCTime)

@@ -6,10 +6,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from channels.contract import Evidence
-from pipeline.decisions import Actor, Decision, Refused, audit, permit, require_reason
+from pipeline.decisions import Actor, Decision, Refused, audit, permit, plain, require_reason
 from pipeline.drafts import read_draft
 from pipeline.models import Delivery, Item, Posting, Revision, Sighting, StoredRendition
-from pipeline.rows import apply, channel_status, follow_slots, locked
+from pipeline.rows import apply, channel_status, follow_slots, locked, locked_where
 from pipeline.runtime import Runtime
 from pipeline.states import Held, State, Verdict, move
 
@@ -33,17 +33,20 @@ def retry(
         for row in chosen:
             row.state = move(row.state, State.DUE)
             row.reason, row.error, row.try_after, row.tries, row.failures = "", "", None, 0, 0
-            row.released_at, row.look_after = now, None
-        for row in chosen + hurried:
-            row.hurry = row.hurry or hurry
+            row.look_after = None
         db.flush()
         follow_slots(db, [row.id for row in chosen if row.slot_id is not None])
-        channels = sorted({row.channel for row in chosen + hurried})
+        again = [row for row in locked(db, [row.id for row in chosen]) if row.state is State.DUE]
+        for row in again:
+            row.released_at = now
+        for row in again + hurried:
+            row.hurry = row.hurry or hurry
+        channels = sorted({row.channel for row in again + hurried})
         audit(
-            rt, db, actor, Decision.RETRY, item_id, channels=channels, rows=len(chosen), hurry=hurry, reason=reason
+            rt, db, actor, Decision.RETRY, item_id, channels=channels, rows=len(again), hurry=hurry, reason=reason
         )  # fmt: skip
     rt.wake(*channels)
-    return len(chosen) + len(hurried)
+    return len(again) + len(hurried)
 
 
 def settle(
@@ -63,7 +66,9 @@ def settle(
         if not rows:
             raise Refused("settle.nothing")
         for row in rows:
-            apply(row, Verdict(State.ACCEPTED if sent else State.DUE, look_after=now if sent else None), now)
+            # What was in doubt may be an older generation's call: then the wanted one has still to go.
+            arrived = sent and row.first_tried_at is not None
+            apply(row, Verdict(State.ACCEPTED, look_after=now) if arrived else Verdict(State.DUE), now)
             row.error = ""
             _sight(db, row, "sent" if sent else "not_sent", reason, now)
         db.flush()
@@ -76,7 +81,8 @@ def settle(
 def post(rt: Runtime, actor: Actor, item_id: int, place: str, at: datetime | None = None) -> int:
     """A notice was posted: where and when. Confirms the delivery. Returns the posting's id."""
     permit(actor, Decision.POST)
-    if not place.strip():
+    place = plain(place, "place").strip()
+    if not place:
         raise Refused("post.place_missing")
     moment = _past(rt, at)
     with rt.writing() as db:
@@ -87,16 +93,16 @@ def post(rt: Runtime, actor: Actor, item_id: int, place: str, at: datetime | Non
             delivery_id=row.id,
             generation=row.generation,
             rendition_id=row.wanted_id,
-            place=place.strip(),
+            place=place,
             posted_by=actor.person.id,
             posted_at=moment,
             down_due=_down_due(db, row.wanted_id),
         )
         db.add(posting)
         apply(row, Verdict(State.CONFIRMED, held=Held.WANTED), rt.now())
-        _sight(db, row, "posted", place.strip(), rt.now())
+        _sight(db, row, "posted", place, rt.now())
         db.flush()
-        audit(rt, db, actor, Decision.POST, item_id, place=place.strip(), at=moment)
+        audit(rt, db, actor, Decision.POST, item_id, place=place, at=moment)
         return posting.id
 
 
@@ -144,12 +150,12 @@ def resume(rt: Runtime, actor: Actor, channel: str) -> None:
 
 def _rows(rt: Runtime, db: Session, item_id: int, channel: str | None) -> list[Delivery]:
     """The rows of an item that calls are made for: a slot that was expanded is only their plan."""
-    if db.get(Item, item_id) is None:
+    if db.get(Item, item_id, with_for_update={"key_share": True}) is None:
         raise Refused("item.unknown", item=str(item_id))
     chosen = [Delivery.item_id == item_id, Delivery.expanded_at.is_(None)]
     if channel is not None:
         chosen.append(Delivery.channel == _known(rt, channel))
-    return locked(db, db.scalars(select(Delivery.id).where(*chosen)).all())
+    return locked_where(db, *chosen)
 
 
 def _board_row(rt: Runtime, db: Session, item_id: int) -> Delivery:

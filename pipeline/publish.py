@@ -16,7 +16,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, bindparam, exists, func, insert, tuple_, update
+from sqlalchemy import and_, bindparam, exists, func, insert, or_, tuple_, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -25,13 +25,12 @@ from pipeline import reports
 from pipeline.claim import Claimed, claim
 from pipeline.models import Attempt, AttemptEnd, Delivery, Suppression
 from pipeline.renditions import load_renditions
-from pipeline.rows import apply, channel_status, follow_slots, locked, standing
+from pipeline.rows import apply, channel_status, follow_slots, lock, locked, standing
 from pipeline.runtime import Opened, Runtime
-from pipeline.states import BREAKER_AFTER, BREAKER_SECONDS, Result, State, after_result, move
+from pipeline.states import Result, State, after_result, breaker, move
 
 log = logging.getLogger("fabu.publish")
 
-WORKER = f"{socket.gethostname()}:{os.getpid()}"
 GATHER_SECONDS = 0.05  # results that come in within this share one commit
 GRACE = timedelta(seconds=0.5)  # for a call to notice its own deadline before we call it overdue
 
@@ -200,6 +199,7 @@ def _commit(rt: Runtime, opened: Opened, finished: list[Ended], wave: list[Claim
     for patience in (0.2, 0.5, 1.0, 2.0, 5.0, None):
         try:
             with rt.writing() as db:
+                lock(db, Delivery.id.in_([end.begun.row.id for end in finished] + [row.id for row in wave]))
                 if finished:
                     record(rt, db, opened, finished)
                 return open_attempts(rt, db, opened, wave) if wave else []
@@ -232,9 +232,10 @@ def open_attempts(rt: Runtime, db: Session, opened: Opened, rows: Sequence[Claim
         )
     unchanged = tuple_(Delivery.id, Delivery.generation).in_([(row.id, row.generation) for row in rows])
     live = Delivery.lease_until > now + opened.traits.call_limit
+    due = or_(Delivery.publish_at <= now, Delivery.wanted_id.is_(None))  # a person may have put it off since the claim
     numbers = db.execute(
         update(Delivery)
-        .where(mine, unchanged, live)
+        .where(mine, unchanged, live, due)
         .values(
             call_open=True,
             attempts=Delivery.attempts + 1,
@@ -255,7 +256,7 @@ def open_attempts(rt: Runtime, db: Session, opened: Opened, rows: Sequence[Claim
                     "generation": one.row.generation,
                     "rendition_id": one.row.wanted_id,
                     "started_at": now,
-                    "worker": WORKER,
+                    "worker": f"{socket.gethostname()}:{os.getpid()}",
                 }
                 for one in begun
             ],
@@ -273,6 +274,7 @@ def open_attempts(rt: Runtime, db: Session, opened: Opened, rows: Sequence[Claim
 def record(rt: Runtime, db: Session, opened: Opened, ended: Sequence[Ended]) -> None:
     """Add each attempt's end, and move each row to where that end leads. Late ends find their rows gone on."""
     now = rt.now()
+    rows = {row.id: row for row in locked(db, [end.begun.row.id for end in ended])}
     db.execute(
         insert(AttemptEnd),
         [
@@ -288,7 +290,6 @@ def record(rt: Runtime, db: Session, opened: Opened, ended: Sequence[Ended]) -> 
             for end in ended
         ],
     )
-    rows = {row.id: row for row in locked(db, [end.begun.row.id for end in ended])}
     for end in ended:
         row = rows[end.begun.row.id]
         verdict = after_result(
@@ -308,8 +309,9 @@ def record(rt: Runtime, db: Session, opened: Opened, ended: Sequence[Ended]) -> 
         row.failures = row.failures + 1 if end.result is Result.UNAVAILABLE else 0
         row.error = end.error if verdict.failure else ""
         row.reference = end.reference or row.reference
+        row.reason = "withdrawn" if row.state is State.SKIPPED else ""
     db.flush()
-    follow_slots(db, [row.id for row in rows.values() if row.state is State.DUE and row.slot_id is not None])
+    follow_slots(db, [row.id for row in rows.values() if row.slot_id is not None])
     if opened.traits.evidence is Evidence.REPORT:
         reports.settle(rt, db, [end.begun.row.id for end in ended])
     _note_health(db, opened, ended, now)
@@ -318,13 +320,14 @@ def record(rt: Runtime, db: Session, opened: Opened, ended: Sequence[Ended]) -> 
 def _note_health(db: Session, opened: Opened, ended: Sequence[Ended], now: datetime) -> None:
     """Keep what the breaker and a person want to know of a channel; written only when it says something new."""
     errors = [end for end in ended if end.result is Result.UNAVAILABLE and end.code != "publish.not_begun"]
-    answered = len(ended) > len(errors)
+    answered = any(end.result in (Result.ACCEPTED, Result.REJECTED) for end in ended)
+    if not errors and not answered:
+        return  # a line that broke, or a call that was not begun, says neither
     status = channel_status(db, opened.name, lock=bool(errors))
-    if errors:
-        status.failures = len(errors) if answered else status.failures + len(errors)
-        status.last_failure_at, status.last_error = now, errors[-1].error
-        if status.failures >= BREAKER_AFTER:
-            opening = min((status.failures - BREAKER_AFTER) // BREAKER_AFTER, len(BREAKER_SECONDS) - 1)
-            status.open_until = now + timedelta(seconds=BREAKER_SECONDS[opening])
-    elif answered and (status.failures or not status.last_success_at or now - status.last_success_at > _FRESH):
+    if answered and (status.failures or not status.last_success_at or now - status.last_success_at > _FRESH):
         status.failures, status.open_until, status.last_success_at = 0, None, now
+    if errors:
+        status.last_failure_at, status.last_error = now, errors[-1].error
+        if status.open_until is None or status.open_until <= now:  # else: calls that were on their way when it opened
+            status.failures, opening = breaker(status.failures, len(errors))
+            status.open_until = now + opening if opening else None

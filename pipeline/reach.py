@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from channels.contract import Evidence
@@ -80,13 +80,18 @@ def _cells(rt: Runtime, db: Session, items: Collection[int] | None, most: int) -
         .where(Delivery.item_id.in_(items), Delivery.recipient == "")
         .order_by(Delivery.item_id)
     ).all()
-    counts = _counts(db, [row[0].id for row in rows if row[0].expanded_at is not None])
+    plans = _counts(db, [row[0].id for row in rows if row[0].expanded_at is not None])
     order = {name: place for place, name in enumerate(rt.channels)}
     cells = []
     for row, item, revision, wanted_number, held_number in rows:
         opened = rt.channels.get(row.channel)
-        by_state, attempts, confirmed_at, error = counts.get(row.id, ({}, row.attempts, row.confirmed_at, row.error))
-        state = rollup(by_state) if by_state else row.state
+        plan = plans.get(row.id)
+        if plan is None:
+            own = (wanted_number, held_number, row.held_known, row.attempts, row.confirmed_at, row.error)
+            plan = _Recipients({}, *own)
+        elif not plan.live:
+            plan = replace(plan, wanted=wanted_number)
+        state = rollup(plan.counts) if plan.counts else row.state
         cells.append(
             Cell(
                 item=row.item_id,
@@ -96,15 +101,15 @@ def _cells(rt: Runtime, db: Session, items: Collection[int] | None, most: int) -
                 channel=row.channel,
                 state=state,
                 reason=row.reason,
-                wanted=wanted_number,
-                held=wanted_number if by_state and state is State.CONFIRMED else held_number,
-                held_known=row.held_known or bool(by_state),
+                wanted=plan.wanted,
+                held=plan.held if plan.held_known else None,
+                held_known=plan.held_known,
                 generation=row.generation,
-                attempts=attempts,
-                counts={one.value: number for one, number in by_state.items()},
+                attempts=plan.attempts,
+                counts={one.value: number for one, number in plan.counts.items()},
                 reference=row.reference,
-                confirmed_at=confirmed_at if state is State.CONFIRMED else None,
-                error=_error(error),
+                confirmed_at=plan.confirmed_at if state is State.CONFIRMED else None,
+                error=_error(plan.error),
                 publish_at=row.publish_at,
                 evidence=opened.traits.evidence if opened else Evidence.READBACK,
                 rehearsal=opened.section.rehearsal if opened else False,
@@ -113,26 +118,61 @@ def _cells(rt: Runtime, db: Session, items: Collection[int] | None, most: int) -
     return sorted(cells, key=lambda cell: (cell.item, order.get(cell.channel, len(order)), cell.channel))
 
 
-def _counts(db: Session, slots: Collection[int]) -> dict[int, tuple[dict[State, int], int, datetime | None, str]]:
-    """For each expanded slot: recipients by state, attempts in all, when the last was confirmed, one error."""
-    found: dict[int, tuple[dict[State, int], int, datetime | None, str]] = {}
+@dataclass(frozen=True)
+class _Recipients:
+    """The recipients below one slot, together. What was sent keeps what it wants: the plan's own `wanted` may be newer,
+    or nothing. `wanted`: the newest revision among them; `held`: the oldest that one of them holds."""
+
+    counts: Mapping[State, int]
+    wanted: int | None = None
+    held: int | None = None
+    held_known: bool = True
+    attempts: int = 0
+    confirmed_at: datetime | None = None
+    error: str = ""
+
+    @property
+    def live(self) -> int:
+        """How many are not skipped."""
+        return sum(number for state, number in self.counts.items() if state is not State.SKIPPED)
+
+
+def _counts(db: Session, slots: Collection[int]) -> dict[int, _Recipients]:
+    """What the recipients of each expanded slot come to."""
+    found: dict[int, _Recipients] = {}
+    wanted, held = aliased(StoredRendition), aliased(StoredRendition)
+    wanted_revision, held_revision = aliased(Revision), aliased(Revision)
     rows = db.execute(
         select(
             Delivery.slot_id,
             Delivery.state,
             func.count(),
+            func.max(wanted_revision.number),
+            func.min(held_revision.number),
+            func.sum(case((Delivery.held_known, 0), else_=1)),
             func.sum(Delivery.attempts),
             func.max(Delivery.confirmed_at),
             func.max(Delivery.error),
         )
+        .outerjoin(wanted, wanted.id == Delivery.wanted_id)
+        .outerjoin(wanted_revision, wanted_revision.id == wanted.revision_id)
+        .outerjoin(held, held.id == Delivery.held_id)
+        .outerjoin(held_revision, held_revision.id == held.revision_id)
         .where(Delivery.slot_id.in_(slots))
         .group_by(Delivery.slot_id, Delivery.state)
-    )
-    for slot_id, state, number, attempts, confirmed_at, error in rows:
-        assert slot_id is not None
-        by_state, total, latest, one_error = found.get(slot_id, ({}, 0, None, ""))
-        latest = max(filter(None, (latest, confirmed_at)), default=None)
-        found[slot_id] = ({**by_state, state: number}, total + int(attempts), latest, one_error or error)
+    ).all()
+    for slot_id, state, number, wanted_number, held_number, unknown, attempts, confirmed_at, error in rows:
+        before = found.get(slot_id, _Recipients({}))
+        skipped = state is State.SKIPPED
+        found[slot_id] = _Recipients(
+            counts={**before.counts, state: number},
+            wanted=before.wanted if skipped else max(filter(None, (before.wanted, wanted_number)), default=None),
+            held=before.held if skipped else min(filter(None, (before.held, held_number)), default=None),
+            held_known=before.held_known and (skipped or not unknown),
+            attempts=before.attempts + int(attempts),
+            confirmed_at=max(filter(None, (before.confirmed_at, confirmed_at)), default=None),
+            error=before.error or error,
+        )
     return found
 
 

@@ -15,8 +15,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from channels.contract import Evidence, Report
-from pipeline.models import Attempt, Sighting, StoredReport
-from pipeline.rows import apply, locked, standing
+from pipeline.models import Attempt, Delivery, Sighting, StoredReport
+from pipeline.rows import apply, follow_slots, locked, standing
 from pipeline.runtime import Runtime
 from pipeline.states import Held, State, Verdict, after_report, is_early
 
@@ -61,19 +61,17 @@ def take(rt: Runtime, channel: str, token: str, query: Mapping[str, str]) -> boo
 
 def settle_waiting(rt: Runtime) -> int:
     """Apply what was stored and not applied, because a process died in between. Returns how many rows it concerned."""
+    its_attempt = (Attempt.delivery_id == StoredReport.delivery_id) & (Attempt.number == StoredReport.number)
+    ready = (
+        StoredReport.applied_at.is_(None),
+        StoredReport.received_at > rt.now() - ORPHANS_KEPT,
+        StoredReport.channel.in_(rt.channels),
+        Attempt.started_at == StoredReport.started_at,
+        ~Delivery.call_open,
+    )
     with rt.reading() as db:
-        oldest = rt.now() - ORPHANS_KEPT
-        waiting = set(
-            db.scalars(
-                select(StoredReport.delivery_id)
-                .join(
-                    Attempt,
-                    (Attempt.delivery_id == StoredReport.delivery_id) & (Attempt.number == StoredReport.number),
-                )
-                .where(StoredReport.applied_at.is_(None), StoredReport.received_at > oldest)
-                .limit(500)
-            )
-        )
+        chosen = select(StoredReport.delivery_id).join(Attempt, its_attempt).join(Delivery).where(*ready)
+        waiting = set(db.scalars(chosen.limit(500)))
     if waiting:
         with rt.writing() as db:
             settle(rt, db, waiting)
@@ -92,28 +90,24 @@ def settle(rt: Runtime, db: Session, ids: Collection[int]) -> None:
     ).all()
     if not waiting:
         return
-    begun = {
-        (delivery_id, number): started_at
-        for delivery_id, number, started_at in db.execute(
-            select(Attempt.delivery_id, Attempt.number, Attempt.started_at).where(
-                Attempt.delivery_id.in_({report.delivery_id for report in waiting})
-            )
-        )
-    }
+    spoken_of = Attempt.delivery_id.in_({report.delivery_id for report in waiting})
+    attempts = {(one.delivery_id, one.number): one for one in db.scalars(select(Attempt).where(spoken_of))}
     for report in waiting:
-        row = rows.get(report.delivery_id)
-        if row is None or begun.get((report.delivery_id, report.number)) != report.started_at:
+        row, opened = rows.get(report.delivery_id), rt.channels.get(report.channel)
+        attempt = attempts.get((report.delivery_id, report.number))
+        if row is None or opened is None or attempt is None or attempt.started_at != report.started_at:
             continue  # an orphan: it stays, and is matched should its attempt come back
         now_at = standing(row)
-        if is_early(now_at, report.number):
+        if is_early(now_at):
             continue
-        said: Report | None = rt.channels[report.channel].adapter.read_report(json.loads(report.query))
+        said: Report | None = opened.adapter.read_report(json.loads(report.query))
         report.applied_at = now
         state = after_report(now_at, attempt=report.number, outcome=said.outcome) if said else None
         if said is None or state is None:
             continue
-        held = Held.WANTED if state is State.CONFIRMED else Held.UNKNOWN
-        apply(row, Verdict(state, held=held, tries=row.tries), now)
+        apply(row, Verdict(state, held=Held.UNKNOWN, tries=row.tries), now)
+        if state is State.CONFIRMED:
+            row.held_id, row.held_known = attempt.rendition_id, True  # what arrived, whatever is wanted by now
         if state is State.FAILED:
             row.error = json.dumps({"code": "report.failed", "facts": {"evidence": said.evidence}})
         db.add(
@@ -128,3 +122,4 @@ def settle(rt: Runtime, db: Session, ids: Collection[int]) -> None:
             )
         )
     db.flush()
+    follow_slots(db, [row.id for row in rows.values() if row.slot_id is not None])

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -24,6 +24,7 @@ from pipeline.runtime import Runtime
 from pipeline.slots import want, want_nothing
 from pipeline.states import Disclosure, Ground, Stage
 
+FARTHEST = timedelta(days=3653)  # a time further off is a slip of the pen
 SHORTEST_HASH = 12  # hexadecimal characters of a hash that a person may name it by
 
 
@@ -66,6 +67,7 @@ def _revise(rt: Runtime, actor: Actor, item_id: int, draft: Draft, decision: Dec
     with rt.writing() as db:
         item = _item(db, item_id)
         permit(actor, decision, item.department)
+        permit(actor, decision, draft.department)  # nobody moves an item where they could not write one
         in_force = _submission(db, item_id, Stage.APPROVED)
         if decision is Decision.EDIT and in_force is not None:
             raise Refused("review.correct_instead")
@@ -211,7 +213,7 @@ def withdraw(rt: Runtime, actor: Actor, item_id: int, reason: str) -> list[str]:
 
 def _item(db: Session, item_id: int) -> Item:
     """The item, locked: decisions on one item come one after another."""
-    item = db.get(Item, item_id, with_for_update=True)
+    item = db.get(Item, item_id, with_for_update={"key_share": True})  # a foreign key's check need not wait
     if item is None:
         raise Refused("item.unknown", item=str(item_id))
     return item
@@ -252,7 +254,7 @@ def _choose(
         set(db.scalars(select(StoredRendition.channel).where(StoredRendition.submission_id == in_force.id)))
         if in_force is not None
         else set()
-    )
+    ) & rt.channels.keys()  # one that the office has given up cannot be asked for again
     chosen = sorted(stored if channels is None else set(channels))
     if unknown := [name for name in chosen if name not in rt.channels]:
         known = "、".join(f"{one.name}（{one.section.label}）" for one in rt.channels.values())
@@ -276,6 +278,8 @@ def _choose(
             raise Refused("review.needs_channel", channel=name, after=after)
     if publish_at is not None and publish_at.tzinfo is None:
         raise Refused("review.naive_time")
+    if publish_at is not None and abs(publish_at - rt.now()) > FARTHEST:
+        raise Refused("review.time_unlikely", publish_at=str(publish_at))
     time = publish_at if publish_at is not None or in_force is None else in_force.publish_at
     if in_force is not None and in_force.revision_id == revision.id:
         same = (set(chosen), time, disclosure) == (stored, in_force.publish_at, in_force.disclosure)

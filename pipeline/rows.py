@@ -2,19 +2,36 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session, aliased
 
 from pipeline.database import insert_for
 from pipeline.models import ChannelStatus, Delivery
 from pipeline.states import Held, Standing, State, Verdict, move
 
+# A new generation starts afresh: no back-off, no spent budget, no leave given to an older text, new facts of sending.
+FRESH: dict[str, Any] = {
+    "try_after": None, "first_tried_at": None, "released_at": None, "hurry": False, "confirmed_at": None,
+    "failures": 0, "tries": 0, "looks": 0,
+}  # fmt: skip
+
 
 def locked(db: Session, ids: Collection[int]) -> list[Delivery]:
     """These rows, locked in id order (the one order, so that two writers never wait for each other)."""
-    chosen = select(Delivery).where(Delivery.id.in_(ids)).order_by(Delivery.id).with_for_update()
+    return locked_where(db, Delivery.id.in_(ids))
+
+
+def locked_where(db: Session, *rows: ColumnElement[bool]) -> list[Delivery]:
+    """The same by conditions, for more rows than a statement takes parameters."""
+    chosen = select(Delivery).where(*rows).order_by(Delivery.id).with_for_update(key_share=True)
     return list(db.scalars(chosen.execution_options(populate_existing=True)))
+
+
+def lock(db: Session, *rows: ColumnElement[bool]) -> None:
+    """Lock rows without reading them, in the same order. Never FOR UPDATE: a foreign key's check would wait for it."""
+    db.execute(select(Delivery.id).where(*rows).order_by(Delivery.id).with_for_update(key_share=True))
 
 
 def standing(row: Delivery) -> Standing:
@@ -26,6 +43,8 @@ def standing(row: Delivery) -> Standing:
         call_open=row.call_open,
         tries=row.tries,
         looks=row.looks,
+        held_nothing=row.held_known and row.held_id is None,
+        called=row.first_tried_at is not None,
     )
 
 
@@ -47,21 +66,26 @@ def apply(row: Delivery, verdict: Verdict, now: datetime) -> None:
 
 
 def follow_slots(db: Session, ids: Collection[int]) -> None:
-    """Recipients that are unsent again follow what their slot wants by now: its revision, or nothing."""
+    """Recipients that are unsent again follow what their slot wants by now: its revision, or nothing. The slot is not
+    locked: who changes it locks its recipients too (`slots`), so it stands still while we hold one of them."""
     if not ids:
         return
     slot = aliased(Delivery)
-    behind = (Delivery.id.in_(ids), Delivery.state == State.DUE, Delivery.slot_id == slot.id)
+    fresh = {
+        "generation": slot.generation, "wanted_id": slot.wanted_id, "wanted_at": slot.wanted_at,
+        "publish_at": slot.publish_at, **FRESH,
+    }  # fmt: skip
+    mine = (Delivery.id.in_(ids), Delivery.slot_id == slot.id)
     db.execute(
         update(Delivery)
-        .where(*behind, Delivery.generation < slot.generation, slot.wanted_id.is_not(None))
-        .values(wanted_id=slot.wanted_id, generation=slot.generation, wanted_at=slot.wanted_at, tries=0)
+        .where(*mine, Delivery.state == State.DUE, Delivery.generation < slot.generation, slot.wanted_id.is_not(None))
+        .values(fresh)
         .execution_options(synchronize_session=False)
     )
     db.execute(
         update(Delivery)
-        .where(*behind, slot.wanted_id.is_(None))
-        .values(state=move(State.DUE, State.SKIPPED), reason="withdrawn", generation=slot.generation, wanted_id=None)
+        .where(*mine, Delivery.state.in_((State.DUE, State.FAILED)), slot.wanted_id.is_(None))
+        .values({**fresh, "state": move(State.DUE, State.SKIPPED), "reason": "withdrawn", "error": ""})
         .execution_options(synchronize_session=False)
     )
 

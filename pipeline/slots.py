@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from pipeline.models import Delivery, StoredRendition
-from pipeline.rows import locked
+from pipeline.rows import FRESH, lock, locked
 from pipeline.runtime import Opened, Runtime
 from pipeline.states import State, after_wanted, move
 
@@ -16,8 +16,8 @@ from pipeline.states import State, after_wanted, move
 def want(
     rt: Runtime, db: Session, item_id: int, renditions: Mapping[str, StoredRendition], publish_at: datetime | None
 ) -> None:
-    """Let these renditions be wanted, each on its channel, from `publish_at` (None: now, or as it was). A slot that
-    wants the very same bytes already keeps its generation."""
+    """Let these renditions be wanted, each on its channel, from `publish_at` (None: as it was; where nothing is wanted
+    so far, now). A slot that wants the very same bytes already keeps its generation."""
     now = rt.now()
     slots = _slots(db, item_id)
     for channel, rendition in sorted(renditions.items()):
@@ -27,13 +27,13 @@ def want(
             slot.generation, slot.state, slot.publish_at = 1, State.DUE, publish_at or now
             db.add(slot)
             continue
-        if publish_at is not None and publish_at != slot.publish_at:
-            unsent = and_(Delivery.slot_id == slot.id, Delivery.state == State.DUE)
-            db.execute(update(Delivery).where(unsent).values(publish_at=publish_at))
-            slot.publish_at = publish_at
+        time = publish_at or (slot.publish_at if slot.wanted_id is not None else now)
+        if time != slot.publish_at:
+            slot.publish_at = time
+            db.execute(update(Delivery).where(Delivery.slot_id == slot.id).values(publish_at=time))
         wanted = db.get(StoredRendition, slot.wanted_id) if slot.wanted_id is not None else None
         if wanted is None or wanted.digest != rendition.digest:
-            _turn(rt.channels[channel], db, slot, rendition.id, now)
+            _turn(rt.channels.get(channel), db, slot, rendition.id, now)
     db.flush()
 
 
@@ -43,22 +43,30 @@ def want_nothing(rt: Runtime, db: Session, item_id: int) -> list[str]:
     slots = _slots(db, item_id)
     concerned = [name for name, slot in slots.items() if slot.wanted_id is not None]
     for name in concerned:
-        _turn(rt.channels[name], db, slots[name], None, now)
+        _turn(rt.channels.get(name), db, slots[name], None, now)
     db.flush()
     return concerned
 
 
 def _slots(db: Session, item_id: int) -> dict[str, Delivery]:
+    """The item's slots, locked, and then all their recipients: a row that a worker is just recording would otherwise
+    follow the slot as it was before this decision, and go out after it."""
     ids = db.scalars(select(Delivery.id).where(Delivery.item_id == item_id, Delivery.recipient == "")).all()
-    return {row.channel: row for row in locked(db, ids)}
+    slots = locked(db, ids)
+    if plans := [slot.id for slot in slots if slot.expanded_at is not None]:
+        lock(db, Delivery.slot_id.in_(plans))
+    return {row.channel: row for row in slots}
 
 
-def _turn(opened: Opened, db: Session, slot: Delivery, wanted_id: int | None, now: datetime) -> None:
-    """Change what one slot wants: a new generation."""
-    if opened.traits.recall:
+def _turn(opened: Opened | None, db: Session, slot: Delivery, wanted_id: int | None, now: datetime) -> None:
+    """Change what one slot wants: a new generation. A channel that the office has given up (`opened` None) keeps its
+    rows: should it come back, what was withdrawn meanwhile is taken back."""
+    if opened.traits.recall if opened else slot.expanded_at is None:
+        if slot.state is State.SENDING and not slot.call_open:  # claimed, nothing begun: its worker finds it gone
+            slot.state, slot.lease_token, slot.lease_until = move(slot.state, State.DUE), None, None
         nothing = slot.held_known and slot.held_id is None
-        publish = wanted_id is not None
-        state = after_wanted(slot.state, opened.traits, publish=publish, held_nothing=nothing)
+        fenced = opened is not None and opened.traits.fenced
+        state = after_wanted(slot.state, fenced=fenced, publish=wanted_id is not None, held_nothing=nothing)
         for name, value in _fresh(slot, wanted_id, now).items():
             setattr(slot, name, value)
         slot.state, slot.reason = move(slot.state, state), "withdrawn" if state is State.SKIPPED else ""
@@ -77,20 +85,8 @@ def _turn(opened: Opened, db: Session, slot: Delivery, wanted_id: int | None, no
 
 
 def _fresh(slot: Delivery, wanted_id: int | None, now: datetime) -> dict[str, Any]:
-    """A new generation starts afresh: no back-off, no spent budget, new facts of sending."""
-    return {
-        "wanted_id": wanted_id,
-        "wanted_at": now,
-        "generation": slot.generation + 1,
-        "try_after": None,
-        "first_tried_at": None,
-        "released_at": None,
-        "confirmed_at": None,
-        "failures": 0,
-        "tries": 0,
-        "looks": 0,
-        "error": "",
-    }
+    """The columns of a new generation."""
+    return {"wanted_id": wanted_id, "wanted_at": now, "generation": slot.generation + 1, "error": "", **FRESH}
 
 
 def _claimed_only() -> ColumnElement[bool]:
@@ -113,6 +109,6 @@ def _renew_unsent(db: Session, leaf: ColumnElement[bool], fresh: Mapping[str, An
 
 
 def _skip_unsent(db: Session, leaf: ColumnElement[bool], fresh: Mapping[str, Any]) -> None:
-    unsent = or_(Delivery.state.in_((State.DUE, State.FAILED, State.ON_HOLD)), _claimed_only())
+    unsent = or_(Delivery.state.in_((State.DUE, State.FAILED, State.ON_HOLD, State.SKIPPED)), _claimed_only())
     skipped = {**fresh, "state": move(State.DUE, State.SKIPPED), "reason": "withdrawn"}
     db.execute(update(Delivery).where(leaf, unsent).values(**skipped, lease_token=None, lease_until=None))

@@ -9,6 +9,7 @@ from datetime import date
 from sqlalchemy import func, select
 
 from channels.contract import ChannelError
+from channels.document import BadText, clean
 from pipeline.database import insert_for
 from pipeline.decisions import Actor, Decision, Refused, audit, permit
 from pipeline.models import Subscriber, Suppression
@@ -18,6 +19,7 @@ ADDRESS_COLUMNS = ("phone", "address", "手机号", "手机号码")
 NAME_COLUMNS = ("name", "姓名")
 SOURCE_COLUMNS = ("consent_source", "同意来源")
 DATE_COLUMNS = ("consent_on", "同意日期")
+LONGEST_ADDRESS, LONGEST_NAME = 200, 80  # characters, as the table holds them
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,14 @@ def import_csv(rt: Runtime, actor: Actor, channel: str, text: str) -> Imported:
     if opened is None or not opened.adapter.addressed:
         known = ", ".join(one.name for one in rt.channels.values() if one.adapter.addressed)
         raise Refused("review.unknown_channel", given=channel, known=known)
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
-    if not any(column in (reader.fieldnames or ()) for column in ADDRESS_COLUMNS):
+    try:
+        reader = csv.DictReader(io.StringIO(clean(text)))
+        header = reader.fieldnames or ()
+    except BadText as error:
+        raise Refused(error.code, **{**error.facts, "field": "file"}) from error
+    except csv.Error as error:
+        raise Refused("subscribers.not_csv", line="1") from error
+    if not any(column in header for column in ADDRESS_COLUMNS):
         raise Refused("subscribers.no_address_column", columns=", ".join(ADDRESS_COLUMNS))
     rows, bad = list[dict[str, object]](), list[tuple[int, str]]()
     for line, row in _numbered(reader):
@@ -51,11 +59,15 @@ def import_csv(rt: Runtime, actor: Actor, channel: str, text: str) -> Imported:
         except ValueError:
             bad.append((line, "subscribers.bad_date"))
             continue
+        name = _first(row, NAME_COLUMNS)
+        if len(address) > LONGEST_ADDRESS or len(name) > LONGEST_NAME:
+            bad.append((line, "subscribers.too_long"))
+            continue
         rows.append(
             {
                 "channel": channel,
                 "address": address,
-                "name": _first(row, NAME_COLUMNS),
+                "name": name,
                 "consent_source": _first(row, SOURCE_COLUMNS),
                 "consent_on": consent_on,
                 "added_at": rt.now(),
@@ -79,8 +91,11 @@ def count(rt: Runtime, channel: str) -> int:
 
 
 def _numbered(reader: "csv.DictReader[str]") -> Iterator[tuple[int, dict[str, str]]]:
-    for row in reader:
-        yield reader.line_num, row
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise Refused("subscribers.not_csv", line=str(reader.line_num)) from error
 
 
 def _first(row: dict[str, str], columns: tuple[str, ...]) -> str:

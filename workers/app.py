@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import worker_process_init
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 
 from config import settings as config
 from pipeline.runtime import Runtime, open_runtime
@@ -51,7 +51,7 @@ def configure(app: Celery) -> None:
         task_ignore_result=True,
         task_acks_late=True,
         task_default_queue=SWEEP_QUEUE,
-        task_queues=[Queue(SWEEP_QUEUE), *(Queue(queue_of(name)) for name in settings().channels)],
+        task_queues=[_queue(SWEEP_QUEUE), *(_queue(queue_of(name)) for name in settings().channels)],
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
@@ -62,6 +62,10 @@ def configure(app: Celery) -> None:
         },
         beat_schedule_filename=str(settings().data / "run" / "beat-schedule"),
     )
+
+
+def _queue(name: str) -> Queue:
+    return Queue(name, Exchange(name), routing_key=name)
 
 
 class Fabu(Celery):

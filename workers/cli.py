@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from channels.contract import ChannelError
 from config import settings as config
@@ -333,7 +333,9 @@ def withdraw(
         here.screen.json({"item": item, "withdrawn": True, "channels": concerned})
         here.screen.line("review.withdrawn", item=item)
         for channel in concerned:
-            opened = here.rt.channels[channel]
+            opened = here.rt.channels.get(channel)
+            if opened is None:  # fabu.toml names it no more
+                continue
             kind = "recall" if opened.traits.recall else "no_recall"
             how = "person" if opened.traits.evidence.value == "person" else kind
             here.screen.line(f"withdraw.{how}", channel=opened.section.label, item=item)
@@ -514,8 +516,11 @@ def main() -> None:
     except (ConfigError, ChannelError, SuperviseError) as error:
         _screen.error(error.code, error.facts)
         sys.exit(1)
+    except ArgumentError as error:
+        _screen.error("config.bad_database", {"detail": str(error)})
+        sys.exit(1)
     except DBAPIError as error:
-        _screen.error("database.error", {"detail": str(error.orig)})
+        _screen.error("database.error", {"detail": str(error.orig).partition("\n")[0]})
         sys.exit(1)
     except KeyboardInterrupt:
         with suppress(OSError):

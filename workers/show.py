@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from channels.contract import Evidence, Finding
-from config.locale import Language, say
+from config.locale import Language, catalogue, say
 from pipeline.reach import Cell, ChannelLine, ItemReach, Notice, SubmissionView, Waiting
 from pipeline.runtime import Runtime
 from pipeline.states import State
@@ -34,6 +34,9 @@ MARKS: Mapping[State, tuple[str, str]] = {
     State.SKIPPED: ("–", "dim"),
 }
 
+
+# Facts of errors that are names of ours, and where their words stand.
+NAMED: Mapping[str, str] = {"roles": "role", "state": "state", "states": "state", "field": "field"}
 
 PIPED_COLUMNS = 140  # what is not a terminal has no width of its own
 
@@ -55,6 +58,19 @@ class Screen:
     def say(self, code: str, /, **facts: object) -> str:
         return say(self.language, code, **facts)
 
+    def word(self, section: str, name: str) -> str:
+        """The word for one of our own names, where there is one: a field, a role, a state."""
+        return catalogue(self.language).get(f"{section}.{name}", name)
+
+    def problem(self, code: str, facts: Mapping[str, object]) -> str:
+        """The sentence for what went wrong; names of ours among its facts are put in words too."""
+        comma = "、" if self.language == "zh" else ", "
+        worded = {
+            name: comma.join(self.word(NAMED[name], one) for one in str(fact).split(", ")) if name in NAMED else fact
+            for name, fact in facts.items()
+        }
+        return self.say(code, **worded)
+
     def line(self, code: str, /, **facts: object) -> None:
         """A sentence for a person; nothing where a program listens."""
         if not self.as_json:
@@ -71,19 +87,19 @@ class Screen:
         """What happened, what it means, what to do; findings one by one."""
         if self.as_json:
             listed = [asdict(finding) for finding in findings]
-            problem = {"error": code, "facts": dict(facts), "message": self.say(code, **facts), "findings": listed}
+            problem = {"error": code, "facts": dict(facts), "message": self.problem(code, facts), "findings": listed}
             self.console.print(
                 json.dumps(problem, ensure_ascii=False, indent=1, default=_plain),
                 markup=False, highlight=False, soft_wrap=True,
             )  # fmt: skip
             return
-        self.errors.print(self.say(code, **facts), style="red", markup=False, highlight=False, soft_wrap=True)
+        self.errors.print(self.problem(code, facts), style="red", markup=False, highlight=False, soft_wrap=True)
         self.findings(findings, self.errors)
 
     def findings(self, findings: Iterable[Finding], console: Console | None = None) -> None:
         for finding in findings:
-            place = f"〔{finding.place}〕" if finding.place else ""
-            text = f"  {self.say(f'severity.{finding.severity}')} {place}{self.say(finding.code, **finding.facts)}"
+            place = f"〔{self.word('field', finding.place)}〕" if finding.place else ""
+            text = f"  {self.say(f'severity.{finding.severity}')} {place}{self.problem(finding.code, finding.facts)}"
             (console or self.console).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
