@@ -4,6 +4,7 @@ Every command takes `--json`; every decision takes `--as PERSON` and records the
 """
 
 import getpass
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -66,6 +67,7 @@ Corrects = Annotated[str | None, typer.Option("--corrects", help=_help("corrects
 Attach = Annotated[list[Path] | None, typer.Option("--attach", help=_help("attach"))]
 MOMENT = ["%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
 DEFAULT_DATA = Path("var/fabu")
+INTERRUPTED = 128 + signal.SIGINT
 
 
 class _Open:
@@ -109,6 +111,7 @@ def _period(begin: datetime | None, end: datetime | None) -> tuple[date, date] |
 @app.command(help=_help("up"))
 def up(data: Data = DEFAULT_DATA) -> None:
     from workers import embedded
+    from workers.supervise import SuperviseError
 
     settings = embedded.prepare(data)
     screen = Screen(language(settings.locale))
@@ -119,7 +122,8 @@ def up(data: Data = DEFAULT_DATA) -> None:
         if embedded.rehearses(settings):
             screen.line("up.sandbox", sandbox=addresses["sandbox"])
         screen.line("up.stop")
-        supervisor.wait()
+        if supervisor.wait() is None:
+            raise SuperviseError("supervise.ended", log=str(settings.data / "logs" / "supervisord.log"))
         screen.line("up.stopping")
 
 
@@ -522,7 +526,8 @@ def main() -> None:
     except DBAPIError as error:
         _screen.error("database.error", {"detail": str(error.orig).partition("\n")[0]})
         sys.exit(1)
-    except KeyboardInterrupt:
-        with suppress(OSError):
-            _screen.line("up.interrupted")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # what Typer makes of Ctrl-C, without a word
+            with suppress(OSError):
+                _screen.line("up.interrupted")
+        raise

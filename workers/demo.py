@@ -5,7 +5,10 @@ Real items are imported, reviewed twice, published on four channels and seen the
 
 import getpass
 import shutil
+import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,16 +36,16 @@ def run(data: Path, screen: Screen) -> int:
     """Run the demo in `data`; returns the exit code: 0 only when every delivery was confirmed from outside."""
     settings = _fresh(data)
     screen.line("demo.starting", data=data)
-    with embedded.running(settings):
+    with embedded.running(settings), _interrupted_between_steps() as check:
         rt = open_runtime(settings)
         try:
             screen.line("demo.addresses", portal=settings.public_url, **_sandbox(settings))
-            cells = _play(rt, screen, _import_samples(rt, screen))
+            cells = _play(rt, screen, _import_samples(rt, screen), check)
             show.matrix(screen, rt, cells)
             ok = _conclude(rt, screen, cells)
         finally:
             rt.engine.dispose()
-        screen.line("demo.stopping")
+            screen.line("demo.stopping")  # Ctrl-C is answered at once, too
     screen.line("demo.again")
     screen.console.print(show.command("up", data), markup=False, highlight=False, soft_wrap=True)
     return 0 if ok else 1
@@ -55,11 +58,12 @@ def _fresh(data: Path) -> Settings:
             raise ConfigError("demo.not_a_demo", data=str(data))
         if is_running(data):
             raise ConfigError("demo.running", data=str(data), command=show.command("demo", data))
-        kept = {name: (data / name).read_bytes() for name in ("ports.json",) if (data / name).exists()}
+        chosen = data / "ports.json"
+        ports = chosen.read_bytes() if chosen.exists() else b""
         shutil.rmtree(data)
         data.mkdir(parents=True)
-        for name, content in kept.items():
-            (data / name).write_bytes(content)
+        if ports:  # chosen once for a directory
+            chosen.write_bytes(ports)
     data.mkdir(parents=True, exist_ok=True)
     (data / MARKER).touch()
     return embedded.prepare(data, "demo.toml")
@@ -80,7 +84,30 @@ def _import_samples(rt: Runtime, screen: Screen) -> list[intake.Sample]:
     return intake.read_samples(SAMPLES)
 
 
-def _play(rt: Runtime, screen: Screen, samples: list[intake.Sample]) -> list[Cell]:
+@contextmanager
+def _interrupted_between_steps() -> Iterator[Callable[[], None]]:
+    """Ctrl-C takes effect where the function is called. Raised anywhere, it is lost when it hits a weak reference's
+    callback, of which SQLAlchemy has many (seen: the demo went on). A second Ctrl-C takes effect at once."""
+    pressed: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, previous)
+
+    def check() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _play(rt: Runtime, screen: Screen, samples: list[intake.Sample], check: Callable[[], None]) -> list[Cell]:
     """Take the samples through both reviews, and follow their deliveries until each is confirmed or needs a person;
     the clerk ticks the notices as posted. Everything is shown while it happens."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -94,13 +121,15 @@ def _play(rt: Runtime, screen: Screen, samples: list[intake.Sample]) -> list[Cel
         }
         items: list[int] = []
         for sample in samples:
+            check()
             items.append(_review(rt, sample))
             progress.advance(reviewing)
             _follow(rt, screen, progress, tasks, items)
         until = time.monotonic() + PATIENCE_SECONDS
         while True:
+            check()
             cells = _follow(rt, screen, progress, tasks, items)
-            if all(cell.state in SETTLED for cell in cells) or _stuck(cells) or time.monotonic() > until:
+            if all(cell.state in SETTLED for cell in cells) or _stuck(rt, cells) or time.monotonic() > until:
                 return cells
             time.sleep(0.2)
 
@@ -127,19 +156,30 @@ def _follow(rt: Runtime, screen: Screen, progress: Progress, tasks: dict[str, Ta
     return cells
 
 
-def _stuck(cells: list[Cell]) -> bool:
-    """Nothing moves any more: what is due waits for a channel that failed."""
-    failed = {cell.item for cell in cells if cell.state is State.FAILED}
-    return bool(failed) and all(cell.state in SETTLED or cell.item in failed for cell in cells)
+def _stuck(rt: Runtime, cells: list[Cell]) -> bool:
+    """Nothing moves any more: what is due comes after a channel that failed."""
+    failed = {(cell.item, cell.channel) for cell in cells if cell.state is State.FAILED}
+    return all(cell.state in SETTLED or (cell.item, _after(rt, cell)) in failed for cell in cells)
+
+
+def _after(rt: Runtime, cell: Cell) -> str:
+    return rt.channels[cell.channel].section.after
+
+
+def _why(rt: Runtime, screen: Screen, cell: Cell) -> str:
+    if cell.error:
+        return screen.say(str(cell.error["code"]), **cell.error["facts"])
+    if cell.state is State.DUE and (after := _after(rt, cell)):
+        return screen.say("demo.waits", channel=rt.channels[after].section.label)
+    return ""
 
 
 def _conclude(rt: Runtime, screen: Screen, cells: list[Cell]) -> bool:
     missing = [cell for cell in cells if cell.state is not State.CONFIRMED]
     screen.line("demo.result", confirmed=len(cells) - len(missing), total=len(cells))
     for cell in missing:
-        why = screen.say(str(cell.error["code"]), **cell.error["facts"]) if cell.error else ""
-        label = rt.channels[cell.channel].section.label
-        screen.line("demo.missing", item=cell.item, channel=label, state=screen.say(f"state.{cell.state}"), why=why)
+        state, label = screen.say(f"state.{cell.state}"), rt.channels[cell.channel].section.label
+        screen.line("demo.missing", item=cell.item, channel=label, state=state, why=_why(rt, screen, cell))
     screen.line("demo.look_portal", portal=rt.settings.public_url, feed=f"{rt.settings.public_url}/feed.json")
     if embedded.rehearses(rt.settings):
         screen.line("demo.look_sandbox", **_sandbox(rt.settings))

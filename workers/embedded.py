@@ -75,7 +75,7 @@ def _served(name: str, factory: str, address: str, health: str, environment: dic
     port = str(urlsplit(address).port)
     uvicorn = (sys.executable, "-P", "-m", "uvicorn", "--factory", factory, "--host", "127.0.0.1", "--port", port)
     quiet = ("--log-level", "warning", "--timeout-graceful-shutdown", "5")
-    return Program(name, uvicorn + quiet, environment, ready=_answers(address + health), priority=10)
+    return Program(name, uvicorn + quiet, environment, ready=_answers(address + health), port=int(port), priority=10)
 
 
 def _answers(address: str) -> Callable[[], bool]:

@@ -11,6 +11,7 @@ It knows nothing of Fabu. What holds whatever is killed, and whoever kills it:
 In the directory: `supervisor.lock`, `supervisor/` (0700: configuration, orders, control socket), `logs/NAME.log`.
 """
 
+import errno
 import fcntl
 import http.client
 import json
@@ -48,15 +49,17 @@ CONTROL = "control.sock"
 class Program:
     """One program to keep running, in the caller's working directory.
 
-    `ready`: does it serve? `priority`: the lower, the earlier started and the later stopped; starting does not wait for
-    the earlier ones to be ready. `environment` is added to the caller's. After `stop_signal` it has `stop_seconds`,
-    then it is killed; both go to its whole process group.
+    `ready`: does it serve? `port`: the loopback port it listens on; while a stranger holds it, who might answer `ready`
+    in its place, nothing starts. `priority`: the lower, the earlier started and the later stopped; starting does not
+    wait for the earlier ones to be ready. `environment` is added to the caller's. After `stop_signal` it has
+    `stop_seconds`, then it is killed; both go to its whole process group.
     """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     ready: Callable[[], bool] = lambda: True
+    port: int | None = None
     priority: int = 999
     stop_signal: str = "TERM"
     stop_seconds: float = 10
@@ -76,6 +79,10 @@ class SuperviseError(Exception):
 
 class NotReady(SuperviseError):
     """A program was not ready in time; `log` is the path of its log, `tail` the log's end."""
+
+
+class PortTaken(SuperviseError):
+    """Somebody else listens on a program's port; `holder` is the name and process id, as far as we may see it."""
 
 
 class AlreadyRunning(SuperviseError):
@@ -105,7 +112,7 @@ class Supervisor:
     def start(self, seconds: float) -> None:
         """Start all programs; return when every one is ready. Only from the main thread, see `tied.die_with_parent`.
 
-        Raises NotReady after `seconds`, with all stopped again, or AlreadyRunning.
+        Raises NotReady after `seconds`, with all stopped again, PortTaken, or AlreadyRunning.
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("supervisord dies with the thread that starts it: start from the main thread")
@@ -113,6 +120,7 @@ class Supervisor:
         self._take_lock()
         try:
             self._await_earlier_run(deadline)
+            self._check_ports()
             self._write_configuration()
             self._launch()
             self._await_ready(deadline)
@@ -197,6 +205,12 @@ class Supervisor:
                 time.sleep(0.05)
         finally:
             os.close(alive)
+
+    def _check_ports(self) -> None:
+        for program in self._programs:
+            if program.port is not None and not _is_free(program.port):
+                facts = {"program": program.name, "port": str(program.port), "holder": _listener(program.port)}
+                raise PortTaken("supervise.port_taken", **facts)
 
     def _write_configuration(self) -> None:
         """Every path is relative to the directory, or in an order: supervisord's configuration expands % and cuts ;."""
@@ -294,13 +308,18 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 
 def is_running(directory: Path) -> bool:
-    """Does a supervisor hold this directory?"""
+    """Does a supervisor hold this directory, or a program that a killed one left, which is still stopping?"""
+    left = directory / "supervisor" / "alive.lock"  # which the programs share among themselves
+    return _is_locked(directory / "supervisor.lock", fcntl.LOCK_SH) or _is_locked(left, fcntl.LOCK_EX)
+
+
+def _is_locked(path: Path, how: int) -> bool:
     try:
-        lock = os.open(directory / "supervisor.lock", os.O_RDWR)
+        lock = os.open(path, os.O_RDWR)
     except OSError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
@@ -315,6 +334,30 @@ def free_ports(names: Sequence[str]) -> dict[str, int]:
     for listener in listeners:
         listener.close()
     return dict(zip(names, ports, strict=True))
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        return error.errno != errno.EADDRINUSE
+    return True
+
+
+def _listener(port: int) -> str:
+    """Who listens on a port: name and process id, or "?" where this user may not see it (proc(5))."""
+    listening, sockets = "0A", set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError):
+            for row in map(str.split, Path(table).read_text().splitlines()[1:]):
+                if row[3] == listening and int(row[1].rpartition(":")[2], 16) == port:
+                    sockets.add(f"socket:[{row[9]}]")
+    for open_file in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if os.readlink(open_file) in sockets:
+                process = open_file.parents[1]
+                return f"{(process / 'comm').read_text().strip()} ({process.name})"
+    return "?"
 
 
 def _program_section(program: Program) -> str:

@@ -443,6 +443,10 @@ def _refuse_changes(table: str) -> None:
             f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table} "
             "FOR EACH ROW EXECUTE FUNCTION fabu_append_only()"
         )
+        op.execute(
+            f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION fabu_append_only()"
+        )
         return
     for change in ("UPDATE", "DELETE"):
         op.execute(
