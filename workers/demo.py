@@ -61,8 +61,8 @@ def _fresh(data: Path) -> Settings:
         chosen = data / "ports.json"
         ports = chosen.read_bytes() if chosen.exists() else b""
         shutil.rmtree(data)
-        data.mkdir(parents=True)
         if ports:  # chosen once for a directory
+            data.mkdir()
             chosen.write_bytes(ports)
     data.mkdir(parents=True, exist_ok=True)
     (data / MARKER).touch()

@@ -118,6 +118,10 @@ def local(rt: Runtime, moment: datetime | None) -> str:
     return moment.astimezone(rt.settings.zone).strftime("%Y-%m-%d %H:%M") if moment else ""
 
 
+def _seconds(rt: Runtime, moment: datetime) -> str:
+    return moment.astimezone(rt.settings.zone).strftime("%Y-%m-%d %H:%M:%S")
+
+
 def cell_json(cell: Cell) -> dict[str, Any]:
     """The documented shape of `fabu reach --json`, and what the table shows beside it."""
     return {
@@ -187,7 +191,7 @@ def matrix(screen: Screen, rt: Runtime, cells: Sequence[Cell]) -> None:
     kept = [place for place in range(len(heads) + len(names)) if wide or place != 1]
     heads += [rt.channels[name].section.label for name in names]
     widths = {place: max(cell_len(heads[place]), *(row[place].cell_len for row in rows)) for place in kept}
-    room = screen.console.width - sum(widths.values()) - 3 * len(kept)  # the title alone gives way
+    room = screen.console.width - sum(widths.values()) - 3 * len(kept) - 2  # the title alone gives way
     widths[2] = max(widths[2] + min(room, 0), 16)
     for place in kept:
         table.add_column(heads[place], no_wrap=True, overflow="ellipsis", width=widths[place])
@@ -218,7 +222,7 @@ def item(screen: Screen, rt: Runtime, found: ItemReach) -> None:
             for at, result, reference, evidence, error in ends:
                 back = screen.say(str(error["code"]), **error["facts"]) if error else f"{evidence} {reference}".strip()
                 table.add_row(
-                    local(rt, line.started_at) + (f" → {local(rt, at)[11:]}" if at else ""),
+                    _seconds(rt, line.started_at) + (f" → {_seconds(rt, at)[11:]}" if at else ""),
                     _label(rt, line.channel),
                     masked(line.recipient),
                     screen.say("word.withdrawal") if line.revision is None else str(line.revision),

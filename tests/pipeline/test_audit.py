@@ -29,6 +29,11 @@ def test_every_decision_leaves_one_line_with_the_person_and_the_account(bureau: 
     set_faults(rt.settings.data / "sms", Fault(raises="in_doubt"))
     set_faults(rt.settings.data / "web", Fault(raises="rejected"))
     wang, li, chen = bureau.actor("wang"), bureau.actor("li"), bureau.actor("chen")
+
+    def after_work(decision: Callable[..., object], *given: object) -> None:
+        bureau.work()
+        decision(rt, wang, *given)
+
     story: list[tuple[str, str, Callable[[], object]]] = [
         ("create", "zhao", lambda: bureau.write()),
         ("edit", "wang", lambda: review.edit(rt, wang, 1, bureau.draft(title="编辑改过"))),
@@ -37,8 +42,8 @@ def test_every_decision_leaves_one_line_with_the_person_and_the_account(bureau: 
         ("submit", "zhao", lambda: bureau.submit(1, "web", "board", "sms")),
         ("approve", "li", lambda: review.approve(rt, li, 1, str(json.loads(lines(bureau)[-1].facts)["hash"]))),
         ("approve", "chen", lambda: review.approve(rt, chen, 1, str(json.loads(lines(bureau)[-1].facts)["hash"]))),
-        ("retry", "wang", lambda: (bureau.work(), operate.retry(rt, wang, 1))),
-        ("settle", "wang", lambda: (bureau.work(), operate.settle(rt, wang, 1, "sms", True, "电话核实"))),
+        ("retry", "wang", lambda: after_work(operate.retry, 1)),
+        ("settle", "wang", lambda: after_work(operate.settle, 1, "sms", True, "电话核实")),
         ("post", "wang", lambda: operate.post(rt, wang, 1, "一楼")),
         ("unpost", "wang", lambda: operate.unpost(rt, wang, 1)),
         ("pause", "wang", lambda: operate.pause(rt, wang, "web", "检修")),
@@ -111,8 +116,7 @@ def test_what_happened_is_only_ever_added_to(bureau: Bureau, table: str) -> None
     if bureau.rt.engine.dialect.name == "postgresql":
         changes.append(f"TRUNCATE {table} CASCADE")
     for change in changes:
-        with pytest.raises(DatabaseError, match="append-only"), bureau.rt.writing() as db:
-            assert db.execute(text(f"SELECT count(*) FROM {table}")).scalar()
+        with bureau.rt.writing() as db, pytest.raises(DatabaseError, match="append-only"):
             db.execute(text(change))
     with bureau.rt.reading() as db:
         assert db.execute(text(f"SELECT count(*) FROM {table}")).scalar()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from alembic import command
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import CheckConstraint, Engine, inspect, text
 
 from pipeline.database import Base, open_engine
 from pipeline.migrate import config_for, upgrade
@@ -41,7 +41,7 @@ def test_the_migrations_make_what_the_models_say(engine: Engine) -> None:
     there = inspect(engine)
     for table in Base.metadata.sorted_tables:  # which `check` does not compare
         checks = {check["name"] for check in there.get_check_constraints(table.name)}
-        named = {str(one.name) for one in table.constraints if one.__visit_name__ == "check_constraint"}
+        named = {str(one.name) for one in table.constraints if isinstance(one, CheckConstraint)}
         assert checks == named, table.name
 
 

@@ -13,9 +13,10 @@ from sqlalchemy import func, select
 from channels.contract import File
 from pipeline import reach, review
 from pipeline.catalogue import find_item
+from pipeline.database import Base
 from pipeline.decisions import Refused
 from pipeline.drafts import read_draft
-from pipeline.models import Approval, Base, Blob, Item, Revision, StoredRendition, Submission
+from pipeline.models import Approval, Blob, Item, Revision, StoredRendition, Submission
 from pipeline.states import Disclosure, Ground, Stage
 from tests.office import Bureau
 
@@ -378,7 +379,7 @@ def test_channels_are_known_and_come_with_what_they_wait_for(bureau: Bureau) -> 
 @pytest.mark.parametrize(
     ("time", "code"),
     [
-        (datetime(2026, 11, 24, 9, 0), "review.naive_time"),
+        (datetime(2026, 11, 24, 9, 0, tzinfo=UTC).replace(tzinfo=None), "review.naive_time"),
         (datetime(1, 1, 1, tzinfo=UTC), "review.time_unlikely"),
         (datetime.max.replace(tzinfo=UTC), "review.time_unlikely"),
         (datetime(2062, 11, 24, tzinfo=UTC), "review.time_unlikely"),
@@ -484,7 +485,9 @@ def test_a_number_begins_anew_with_the_year_of_the_office(bureau: Bureau) -> Non
 def test_the_office_decides_how_its_numbers_look(
     open_office: Callable[..., Bureau], template: str, number: str
 ) -> None:
-    bureau = open_office(office={"name": "张店区广播电视局", "code": "370303", "index_template": template})
+    bureau = open_office(
+        office={"name": "张店区广播电视局", "short_name": "张店区广电局", "code": "370303", "index_template": template}
+    )
     item = bureau.publish("web")
     assert bureau.cell(item, "web").index_number == number
     with bureau.rt.reading() as db:
