@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from channels.contract import Call, Evidence, Rendition, Seen
+from channels.contract import Call, Rendition, Seen
 from pipeline import claim, publish, reports
-from pipeline.models import Delivery, Sighting
+from pipeline.models import Delivery
 from pipeline.renditions import load_renditions
-from pipeline.rows import apply, follow_slots, locked, standing
+from pipeline.rows import apply, follow_slots, locked, sight, standing
 from pipeline.runtime import Opened, Runtime
 from pipeline.states import Standing, State, after_look, move
 
@@ -95,7 +95,7 @@ def _settle_looks(rt: Runtime, opened: Opened, looks: list[_Look]) -> int:
             if row.state is State.FAILED:
                 row.error = '{"code": "publish.not_seen", "facts": {}}'
             if row.state is not was:
-                _note(db, row, opened.traits.evidence, what, now)
+                sight(db, row, opened.traits.evidence, what.value, now)
                 confirmed += row.state is State.CONFIRMED
     return confirmed
 
@@ -116,19 +116,6 @@ def look(rt: Runtime, opened: Opened, looks: list[_Look]) -> list[Seen]:
         for one in looks
     ]
     return opened.adapter.verify(wanted)
-
-
-def _note(db: Session, row: Delivery, evidence: Evidence, seen: Seen, now: datetime) -> None:
-    db.add(
-        Sighting(
-            delivery_id=row.id,
-            generation=row.generation,
-            at=now,
-            evidence=evidence.value,
-            seen=seen.value,
-            state=row.state,
-        )
-    )
 
 
 def expire_leases(rt: Runtime) -> int:

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from channels.contract import Evidence
 from pipeline.decisions import Actor, Decision, Refused, audit, permit, plain, require_reason
 from pipeline.drafts import read_draft
-from pipeline.models import Delivery, Item, Posting, Revision, Sighting, StoredRendition
-from pipeline.rows import apply, channel_status, follow_slots, locked, locked_where
+from pipeline.models import Delivery, Item, Posting, Revision, StoredRendition
+from pipeline.rows import apply, channel_status, follow_slots, locked, locked_where, sight
 from pipeline.runtime import Runtime
 from pipeline.states import Held, State, Verdict, move
 
@@ -70,7 +70,7 @@ def settle(
             arrived = sent and row.first_tried_at is not None
             apply(row, Verdict(State.ACCEPTED, look_after=now) if arrived else Verdict(State.DUE), now)
             row.error = ""
-            _sight(db, row, "sent" if sent else "not_sent", reason, now)
+            sight(db, row, Evidence.PERSON, "sent" if sent else "not_sent", now, reason)
         db.flush()
         follow_slots(db, [row.id for row in rows if row.state is State.DUE and row.slot_id is not None])
         audit(rt, db, actor, Decision.SETTLE, item_id, channel=channel, sent=sent, rows=len(rows), reason=reason)
@@ -100,7 +100,7 @@ def post(rt: Runtime, actor: Actor, item_id: int, place: str, at: datetime | Non
         )
         db.add(posting)
         apply(row, Verdict(State.CONFIRMED, held=Held.WANTED), rt.now())
-        _sight(db, row, "posted", place, rt.now())
+        sight(db, row, Evidence.PERSON, "posted", rt.now(), place)
         db.flush()
         audit(rt, db, actor, Decision.POST, item_id, place=place, at=moment)
         return posting.id
@@ -123,7 +123,7 @@ def unpost(rt: Runtime, actor: Actor, item_id: int, at: datetime | None = None) 
             posting.removed_by, posting.removed_at = actor.person.id, moment
         if withdrawn:
             apply(row, Verdict(State.CONFIRMED, held=Held.WANTED), rt.now())
-        _sight(db, row, "taken_down", "", rt.now())
+        sight(db, row, Evidence.PERSON, "taken_down", rt.now())
         audit(rt, db, actor, Decision.UNPOST, item_id, postings=len(postings), at=moment)
         return len(postings)
 
@@ -187,17 +187,3 @@ def _known(rt: Runtime, channel: str) -> str:
         known = "、".join(f"{one.name}（{one.section.label}）" for one in rt.channels.values())
         raise Refused("review.unknown_channel", given=channel, known=known)
     return channel
-
-
-def _sight(db: Session, row: Delivery, seen: str, note: str, at: datetime) -> None:
-    db.add(
-        Sighting(
-            delivery_id=row.id,
-            generation=row.generation,
-            at=at,
-            evidence=Evidence.PERSON.value,
-            seen=seen,
-            state=row.state,
-            note=note,
-        )
-    )

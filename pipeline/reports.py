@@ -15,8 +15,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from channels.contract import Evidence, Report
-from pipeline.models import Attempt, Delivery, Sighting, StoredReport
-from pipeline.rows import apply, follow_slots, locked, standing
+from pipeline.models import Attempt, Delivery, StoredReport
+from pipeline.rows import apply, follow_slots, locked, sight, standing
 from pipeline.runtime import Runtime
 from pipeline.states import Held, State, Verdict, after_report, is_early
 
@@ -110,16 +110,6 @@ def settle(rt: Runtime, db: Session, ids: Collection[int]) -> None:
             row.held_id, row.held_known = attempt.rendition_id, True  # what arrived, whatever is wanted by now
         if state is State.FAILED:
             row.error = json.dumps({"code": "report.failed", "facts": {"evidence": said.evidence}})
-        db.add(
-            Sighting(
-                delivery_id=row.id,
-                generation=row.generation,
-                at=now,
-                evidence=Evidence.REPORT.value,
-                seen=said.outcome.value,
-                state=state,
-                note=said.evidence,
-            )
-        )
+        sight(db, row, Evidence.REPORT, said.outcome.value, now, said.evidence)
     db.flush()
     follow_slots(db, [row.id for row in rows.values() if row.slot_id is not None])

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session, aliased
 
+from channels.contract import Evidence
 from pipeline.database import insert_for
-from pipeline.models import ChannelStatus, Delivery
+from pipeline.models import ChannelStatus, Delivery, Sighting
 from pipeline.states import Held, Standing, State, Verdict, move
 
 # A new generation starts afresh: no back-off, no spent budget, no leave given to an older text, new facts of sending.
@@ -87,6 +88,21 @@ def follow_slots(db: Session, ids: Collection[int]) -> None:
         .where(*mine, Delivery.state.in_((State.DUE, State.FAILED)), slot.wanted_id.is_(None))
         .values({**fresh, "state": move(State.DUE, State.SKIPPED), "reason": "withdrawn", "error": ""})
         .execution_options(synchronize_session=False)
+    )
+
+
+def sight(db: Session, row: Delivery, evidence: Evidence, seen: str, now: datetime, note: str = "") -> None:
+    """Keep a line of what was learned from outside, with the state that it led to."""
+    db.add(
+        Sighting(
+            delivery_id=row.id,
+            generation=row.generation,
+            at=now,
+            evidence=evidence.value,
+            seen=seen,
+            state=row.state,
+            note=note,
+        )
     )
 
 

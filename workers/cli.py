@@ -18,9 +18,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from channels.contract import ChannelError
 from config import settings as config
-from config.locale import language, say
+from config.locale import Language, language, say
 from config.settings import ConfigError
-from pipeline import catalogue, confirm, intake, operate, reach, review, subscribers
+from pipeline import catalogue, confirm, desk, intake, operate, reach, review, subscribers
 from pipeline.decisions import Actor, Refused
 from pipeline.drafts import Draft, latest_revision, read_draft
 from pipeline.runtime import Runtime, open_runtime
@@ -70,16 +70,21 @@ DEFAULT_DATA = Path("var/fabu")
 INTERRUPTED = 128 + signal.SIGINT
 
 
+def _show_in(chosen: Language, as_json: bool) -> Screen:
+    """Where this command speaks, and `main` for it when something goes wrong."""
+    global _screen
+    _screen = Screen(chosen, as_json)
+    return _screen
+
+
 class _Open:
     """One command's runtime."""
 
     def __init__(self, data: Path, as_json: bool) -> None:
-        global _screen
-        _screen = Screen(language(), as_json)  # for what goes wrong before there are settings
+        _show_in(language(), as_json)  # for what goes wrong before there are settings
         settings = config.load(data)
-        _screen = Screen(language(settings.locale), as_json)
+        self.screen = _show_in(language(settings.locale), as_json)
         self.rt: Runtime = open_runtime(settings)
-        self.screen = _screen
 
     def __enter__(self) -> "_Open":
         return self
@@ -109,18 +114,22 @@ def _period(begin: datetime | None, end: datetime | None) -> tuple[date, date] |
 
 
 @app.command(help=_help("up"))
-def up(data: Data = DEFAULT_DATA) -> None:
+def up(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     from workers import embedded
     from workers.supervise import SuperviseError
 
+    _show_in(language(), as_json)
     settings = embedded.prepare(data)
-    screen = Screen(language(settings.locale))
+    screen = _show_in(language(settings.locale), as_json)
     screen.line("up.starting", data=data)
     with embedded.running(settings) as supervisor:
         addresses = config.local_addresses(settings.data)
-        screen.line("up.running", portal=settings.public_url, feed=f"{settings.public_url}/feed.json")
-        if embedded.rehearses(settings):
-            screen.line("up.sandbox", sandbox=addresses["sandbox"])
+        feed = f"{settings.public_url}/feed.json"
+        sandbox = addresses["sandbox"] if embedded.rehearses(settings) else None
+        screen.json({"data": str(settings.data), "portal": settings.public_url, "feed": feed, "sandbox": sandbox})
+        screen.line("up.running", portal=settings.public_url, feed=feed)
+        if sandbox is not None:
+            screen.line("up.sandbox", sandbox=sandbox)
         screen.line("up.stop")
         if supervisor.wait() is None:
             raise SuperviseError("supervise.ended", log=str(settings.data / "logs" / "supervisord.log"))
@@ -128,10 +137,10 @@ def up(data: Data = DEFAULT_DATA) -> None:
 
 
 @app.command(help=_help("demo"))
-def demo(data: Data = Path("var/demo")) -> None:
+def demo(data: Data = Path("var/demo"), as_json: AsJson = False) -> None:
     from workers.demo import run
 
-    raise typer.Exit(run(data, Screen(language())))
+    raise typer.Exit(run(data, _show_in(language(), as_json)))
 
 
 @app.command(help=_help("new"))
@@ -277,9 +286,9 @@ def waiting(
 ) -> None:
     with _Open(data, as_json) as here:
         if name is not None:
-            show.submission(here.screen, here.rt, reach.submission(here.rt, here.item(name)))
+            show.submission(here.screen, here.rt, desk.submission(here.rt, here.item(name)))
             return
-        reviews, notices = reach.reviews_waiting(here.rt), reach.notices_waiting(here.rt)
+        reviews, notices = desk.reviews_waiting(here.rt), desk.notices_waiting(here.rt)
         here.screen.json(
             {"reviews": [asdict(one) for one in reviews], "notices": [asdict(one) for one in notices]}
         )  # fmt: skip
@@ -454,7 +463,7 @@ def channels(context: typer.Context, data: Data = DEFAULT_DATA, as_json: AsJson 
     if context.invoked_subcommand is not None:
         return
     with _Open(data, as_json) as here:
-        listed = reach.channels(here.rt)
+        listed = desk.channels(here.rt)
         here.screen.json([asdict(one) for one in listed])
         if not as_json:
             show.channels(here.screen, here.rt, listed)

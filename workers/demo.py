@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from config import settings as config
 from config.settings import HERE, ConfigError, Settings
-from pipeline import intake, operate, reach, review, subscribers
+from pipeline import desk, intake, operate, reach, review, subscribers
 from pipeline.decisions import Actor
 from pipeline.reach import Cell
 from pipeline.runtime import Runtime, open_runtime
@@ -41,13 +41,11 @@ def run(data: Path, screen: Screen) -> int:
         try:
             screen.line("demo.addresses", portal=settings.public_url, **_sandbox(settings))
             cells = _play(rt, screen, _import_samples(rt, screen), check)
-            show.matrix(screen, rt, cells)
             ok = _conclude(rt, screen, cells)
         finally:
             rt.engine.dispose()
             screen.line("demo.stopping")  # Ctrl-C is answered at once, too
-    screen.line("demo.again")
-    screen.console.print(show.command("up", data), markup=False, highlight=False, soft_wrap=True)
+    screen.line("demo.again", command=show.command("up", data))
     return 0 if ok else 1
 
 
@@ -111,7 +109,7 @@ def _play(rt: Runtime, screen: Screen, samples: list[intake.Sample], check: Call
     """Take the samples through both reviews, and follow their deliveries until each is confirmed or needs a person;
     the clerk ticks the notices as posted. Everything is shown while it happens."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=screen.console) as progress:
+    with Progress(*columns, console=screen.console, disable=screen.as_json) as progress:
         reviewing = progress.add_task(screen.say("demo.reviewing"), total=len(samples))
         places = [channel for sample in samples for channel in sample.channels]
         tasks = {
@@ -146,7 +144,7 @@ def _review(rt: Runtime, sample: intake.Sample) -> int:
 
 
 def _follow(rt: Runtime, screen: Screen, progress: Progress, tasks: dict[str, TaskID], items: list[int]) -> list[Cell]:
-    for notice in reach.notices_waiting(rt):
+    for notice in desk.notices_waiting(rt):
         if notice.what == "post":
             operate.post(rt, _actor(rt, CLERK), notice.item, screen.say("demo.place"))
     cells = reach.matrix(rt, items)
@@ -176,6 +174,9 @@ def _why(rt: Runtime, screen: Screen, cell: Cell) -> str:
 
 def _conclude(rt: Runtime, screen: Screen, cells: list[Cell]) -> bool:
     missing = [cell for cell in cells if cell.state is not State.CONFIRMED]
+    screen.json([show.cell_json(cell) for cell in cells])
+    if not screen.as_json:
+        show.matrix(screen, rt, cells)
     screen.line("demo.result", confirmed=len(cells) - len(missing), total=len(cells))
     for cell in missing:
         state, label = screen.say(f"state.{cell.state}"), rt.channels[cell.channel].section.label

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from channels.contract import Evidence, Finding
 from config.locale import Language, catalogue, say
-from pipeline.reach import Cell, ChannelLine, ItemReach, Notice, SubmissionView, Waiting
+from pipeline.desk import ChannelLine, Notice, SubmissionView, Waiting
+from pipeline.reach import Cell, ItemReach
 from pipeline.runtime import Runtime
 from pipeline.states import State
 
@@ -351,23 +352,40 @@ def submission(screen: Screen, rt: Runtime, found: SubmissionView) -> None:
     screen.json(asdict(found))
     if screen.as_json:
         return
+    draft = found.draft
     rows = {
-        "title": found.title,
+        "title": draft.title,
         "index_number": found.index_number,
         "revision": found.revision,
-        "department": rt.settings.department_name(found.department),
+        "item_type": draft.item_type,
+        "department": rt.settings.department_name(draft.department),
         "author": _name(rt, found.author),
+        "formed_on": draft.formed_on,
+        "document_number": draft.document_number,
+        "summary": draft.summary,
+        "theme": draft.theme,
+        "keywords": "、".join(draft.keywords),
+        "source": draft.source,
+        "period": " — ".join(map(str, draft.period or ())),
+        "objection_contact": draft.objection_contact,
+        "corrects": draft.corrects,
         "class": screen.say(f"disclosure.{found.disclosure}"),
         "publish_at": local(rt, found.publish_at) or screen.say("word.at_once"),
         "turn": screen.say(f"role.{found.role}"),
-        "hash": found.hash,
     }
+
+    def told(name: str, value: object) -> None:
+        screen.console.print(f"{name}：{value}", markup=False, highlight=False, soft_wrap=True)
+
     for name, value in rows.items():
-        screen.console.print(f"{screen.say(f'word.{name}')}：{value}", markup=False, highlight=False, soft_wrap=True)
-    screen.console.rule()
-    screen.console.print(found.text, markup=False, highlight=False)
-    screen.console.rule()
-    for channel, content in found.renditions.items():
-        shown = content if len(content) <= 200 else content[:200] + "…"
-        screen.console.print(f"{_label(rt, channel)}：{shown}", markup=False, highlight=False, soft_wrap=True)
+        if value:
+            told(screen.say(f"word.{name}"), value)
+    screen.console.rule(style="dim")
+    screen.console.print(draft.text, markup=False, highlight=False)
+    screen.console.rule(style="dim")
+    for name, digest in found.attachments:
+        told(screen.say("word.attachment"), f"{name}  {digest[:12]}")
+    for channel, digest in found.renditions.items():
+        told(_label(rt, channel), found.texts.get(channel) or f"{screen.say('word.hash')} {digest[:12]}")
+    told(screen.say("word.hash"), found.hash)
     screen.line("review.how_to_approve", item=found.item, hash=found.hash[:12])

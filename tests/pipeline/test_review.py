@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from channels.contract import File
-from pipeline import reach, review
+from pipeline import desk, reach, review
 from pipeline.catalogue import find_item
 from pipeline.database import Base
 from pipeline.decisions import Refused
@@ -247,7 +247,7 @@ def test_the_supervision_group_reads_everything_and_changes_nothing(bureau: Bure
     for step in steps:
         refused("decision.not_permitted", step)
     assert size(bureau) == before
-    assert len(reach.reviews_waiting(rt)) == 1
+    assert len(desk.reviews_waiting(rt)) == 1
 
 
 # ── edit, return, refuse, correct ────────────────────────────────────────────────────────────────────────────────────
@@ -278,7 +278,7 @@ def test_what_is_under_review_is_not_submitted_again(bureau: Bureau) -> None:
     item = bureau.write()
     bureau.submit(item, "web")
     refused("review.already_submitted", bureau.submit, item, "web")
-    assert len(reach.reviews_waiting(bureau.rt)) == 1
+    assert len(desk.reviews_waiting(bureau.rt)) == 1
 
 
 def test_two_who_submit_the_same_item_at_once_make_one_submission(bureau: Bureau) -> None:

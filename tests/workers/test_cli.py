@@ -219,7 +219,7 @@ def test_an_item_goes_from_a_file_to_confirmed(desk: Desk) -> None:
     hash = desk.submit(item, "web,board")
     waiting = desk.done("review")
     assert [(one["item"], one["hash"], one["role"]) for one in waiting["reviews"]] == [(1, hash, "officer")]
-    assert FIRST in desk.done("review", item)["text"]
+    assert FIRST in desk.done("review", item)["draft"]["text"]
     desk.approve(item, hash)
     assert desk.state(item, "web") == "due"
     desk.work()
