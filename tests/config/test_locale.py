@@ -207,7 +207,7 @@ def test_every_reason_and_everything_a_person_saw_has_a_word() -> None:
                     reasons |= _constants(value)
                 case ast.Assign(targets=[target], value=value) if ast.unparse(target).endswith(".reason"):
                     reasons |= _constants(value)
-                case ast.Call(func=ast.Name(id="_sight"), args=[_, _, what, *_]):
+                case ast.Call(func=ast.Name(id="sight"), args=[_, _, _, what, *_]):
                     seen |= _constants(what)
     assert reasons >= {"late", "suppressed", "no_recipients"} and seen == {"sent", "not_sent", "posted", "taken_down"}
     assert {f"reason.{one}" for one in reasons} | {f"seen.{one}" for one in seen} <= catalogue("zh").keys()
