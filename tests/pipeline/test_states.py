@@ -336,6 +336,7 @@ class Storm:
         self.fates: dict[str, str] = {}  # what became of each SMS on its way: the world does not contradict itself
         self.reported: set[str] = set()  # as failed
         self.excused: set[tuple[int, int]] = set()  # attempts that a person settled as not sent
+        self.arrived: set[int] = set()  # recipients of whom the ledger was told so, before the next call
         self.texts = 1
 
     def _watch(self) -> None:
@@ -358,18 +359,12 @@ class Storm:
         machine: list[Callable[[], None]] = [
             self.claim, self.claim, self.open, self.open, self.act, self.act, self.record, self.look, self.report,
         ]  # fmt: skip
-        trouble: list[Callable[[], None]] = [self.lose, self.expire, self.wait]
+        trouble: list[Callable[[], None]] = [self.lose, self.wait, self.wait, self.stall, self.stall]
         person: list[Callable[[], None]] = [
-            self.retry,
-            self.settle,
-            self.post,
-            self.unpost,
-            self.pause,
-            self.decide,
-            self.decide,
-        ]
+            self.retry, self.settle, self.settle, self.post, self.unpost, self.pause, self.decide, self.decide,
+        ]  # fmt: skip
         for _ in range(steps):
-            kind = self.dice.choices((machine, trouble, person), (84, 8, 8))[0]
+            kind = self.dice.choices((machine, trouble, person), (80, 10, 10))[0]
             with suppress(Refused):  # a person may ask for what cannot be
                 self.dice.choice(kind)()
             self.check()
@@ -387,7 +382,11 @@ class Storm:
             channel, rows = self._any(self.claimed)
             with self.rt.writing() as db:
                 begun = publish.open_attempts(self.rt, db, self.rt.channels[channel], rows)
-            self.begun += [(channel, one) for one in begun]
+            for one in begun:
+                assert channel != "sms" or one.row.id not in self.arrived, (
+                    "sent again, and it was known to have arrived"
+                )
+                self.begun.append((channel, one))
 
     def act(self) -> None:
         if not self.begun:
@@ -406,6 +405,8 @@ class Storm:
     def record(self) -> None:
         if self.ended:
             channel, ended = self._any(self.ended)
+            if channel == "sms" and ended.result is R.ACCEPTED:
+                self._hear(ended.begun.row.id, ended.begun.number)
             with self.rt.writing() as db:
                 publish.record(self.rt, db, self.rt.channels[channel], [ended])
 
@@ -421,7 +422,18 @@ class Storm:
             said = fate if self.dice.random() < 0.7 else "pending"
             if said == "failed":
                 self.reported.add(call.report_to)
+                self.arrived.discard(self._attempt(call)[0])
+            if said == "delivered":
+                self._hear(*self._attempt(call))
             self.bureau.report(call, said)
+
+    def _hear(self, id: int, number: int) -> None:
+        """The ledger is about to be told that this attempt arrived. While a later one is out, its end decides."""
+        with self.rt.reading() as db:
+            row = db.get_one(Delivery, id)
+            later = row.attempts > number and (row.call_open or row.state is S.IN_DOUBT)
+        if not later and row.state is not S.FAILED:
+            self.arrived.add(id)
 
     # trouble
 
@@ -430,7 +442,9 @@ class Storm:
             if pile and self.dice.random() < 0.5:
                 self._any(pile)
 
-    def expire(self) -> None:
+    def stall(self) -> None:
+        """Whoever holds something now comes too late with it."""
+        self.bureau.clock.forward(seconds=61)
         confirm.sweep(self.rt)
 
     def wait(self) -> None:
@@ -442,16 +456,21 @@ class Storm:
         operate.retry(self.rt, self.bureau.actor("wang"), self._item(), self.dice.choice((None, *CHANNELS)))
 
     def settle(self) -> None:
-        item, channel, sent = self._item(), self.dice.choice(CHANNELS), self.dice.random() < 0.5
         with self.rt.reading() as db:
             doubtful = db.execute(
-                select(Delivery.id, Delivery.attempts).where(
-                    Delivery.item_id == item, Delivery.channel == channel, Delivery.state == S.IN_DOUBT
-                )
+                select(Delivery.id, Delivery.attempts, Delivery.item_id, Delivery.channel, Delivery.recipient)
+                .where(Delivery.state == S.IN_DOUBT)
+                .order_by(Delivery.id)
             ).all()
-        if not sent:
-            self.excused |= {(id, number) for id, number in doubtful}
-        operate.settle(self.rt, self.bureau.actor("wang"), item, channel, sent, "电话核实")
+        if doubtful:
+            id, number, item, channel, recipient = self.dice.choice(doubtful)
+            with self.rt.reading() as db:
+                call = (publish.slot_name(channel, item), db.get_one(Attempt, (id, number)).generation, recipient)
+            there = {(one.slot, one.generation, one.recipient) for one in self.bureau.effects(channel)}
+            sent = call in there and self.dice.random() < 0.5  # who says so has seen it; who says not may be wrong
+            if not sent:
+                self.excused.add((id, number))
+            operate.settle(self.rt, self.bureau.actor("wang"), item, channel, sent, "电话核实", recipient)
 
     def post(self) -> None:
         operate.post(self.rt, self.bureau.actor("wang"), self._item(), "一楼公开栏")
@@ -584,7 +603,7 @@ class Storm:
         return int(id), int(number)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4, 10))
 def test_in_whatever_order_things_happen_no_text_goes_twice_and_in_the_end_all_is_as_wanted(
     tmp_path: Path, seed: int
 ) -> None:

@@ -1,0 +1,1 @@
+"""The production shape: what the files for Docker Compose say, seen without an engine."""
