@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from channels.contract import Finding
 from channels.document import BadText, clean
-from config.settings import Person
+from config.settings import Person, Role
 from pipeline.models import AuditLine
 from pipeline.runtime import Runtime
 
@@ -78,6 +78,12 @@ def permit(actor: Actor, decision: Decision, department: str | None = None) -> N
         raise Refused("decision.not_permitted", person=actor.person.name, decision=decision, roles=needed)
     if department is not None and roles == {"author"} and department != actor.person.department:
         raise Refused("decision.other_department", person=actor.person.name)
+
+
+def review_role(rt: Runtime, given: int) -> Role:
+    """Whose turn it is after so many approvals. Should the office have dropped a level since, it is the last one's."""
+    levels = rt.settings.review.levels
+    return levels[min(given, len(levels) - 1)]
 
 
 def require_reason(reason: str) -> str:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from channels.contract import Evidence
-from pipeline.decisions import Refused
+from pipeline.decisions import Refused, review_role
 from pipeline.drafts import Draft, read_draft
 from pipeline.models import (
     Approval,
@@ -78,7 +78,7 @@ def reviews_waiting(rt: Runtime) -> list[Waiting]:
                     index_number=item.index_number or "",
                     title=revision.title,
                     department=item.department,
-                    role=rt.settings.review.levels[len(approvals)],
+                    role=review_role(rt, len(approvals)),
                     hash=submission.hash,
                     submitted_by=submission.submitted_by,
                     submitted_at=submission.submitted_at,
@@ -91,7 +91,7 @@ def reviews_waiting(rt: Runtime) -> list[Waiting]:
 
 
 def notices_waiting(rt: Runtime) -> list[Notice]:
-    """Printed notices to be posted, and posted ones to be taken down: withdrawn, or their period is over."""
+    """Printed notices to be posted, and posted ones to be taken down: withdrawn, corrected, or their period is over."""
     today = rt.now().astimezone(rt.settings.zone).date()
     boards = [one.name for one in rt.channels.values() if one.traits.evidence is Evidence.PERSON]
     with rt.reading() as db:
@@ -114,7 +114,11 @@ def notices_waiting(rt: Runtime) -> list[Notice]:
         over = db.execute(
             select(Posting, Delivery, title)
             .join(Delivery, Delivery.id == Posting.delivery_id)
-            .where(Posting.removed_at.is_(None), Posting.down_due <= today, Delivery.wanted_id.is_not(None))
+            .where(
+                Posting.removed_at.is_(None),
+                or_(Posting.down_due <= today, Posting.generation < Delivery.generation),
+                Delivery.wanted_id.is_not(None),
+            )
             .order_by(Posting.down_due)
         ).all()
         notices += [
@@ -167,7 +171,7 @@ def submission(rt: Runtime, item_id: int) -> SubmissionView:
             author=revision.author,
             disclosure=one.disclosure.value,
             publish_at=one.publish_at,
-            role=rt.settings.review.levels[level],
+            role=review_role(rt, level),
             hash=one.hash,
             renditions={kept.channel: kept.digest for kept in stored},
             texts={kept.channel: kept.body.decode() for kept in stored if kept.media_type.startswith("text/")},

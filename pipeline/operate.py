@@ -117,6 +117,8 @@ def unpost(rt: Runtime, actor: Actor, item_id: int, at: datetime | None = None) 
         withdrawn = row.wanted_id is None and row.state is State.ACCEPTED
         if not postings and not withdrawn:
             raise Refused("unpost.nothing")
+        # After a correction the old notice goes first: what hangs that should not.
+        postings = [posting for posting in postings if posting.generation < row.generation] or list(postings)
         if any(posting.posted_at > moment for posting in postings):
             raise Refused("unpost.before_posting")
         for posting in postings:

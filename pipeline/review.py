@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from channels.contract import Finding, Rendition, Severity, Unrenderable
 from pipeline import checks
 from pipeline.catalogue import issue_index_number
-from pipeline.decisions import Actor, Decision, Refused, audit, permit, require_reason
+from pipeline.decisions import Actor, Decision, Refused, audit, permit, require_reason, review_role
 from pipeline.drafts import Draft, checked, compose, latest_revision, read_draft, store_revision
 from pipeline.models import Approval, Item, Revision, StoredRendition, Submission
 from pipeline.renditions import store_rendition
@@ -150,11 +150,11 @@ def approve(rt: Runtime, actor: Actor, item_id: int, hash: str) -> bool:
         given = _approvals(db, submission)
         _apart(db, actor, submission, given)
         level = len(given)
-        role = rt.settings.review.levels[level]
+        role = review_role(rt, level)
         approval = Approval(submission_id=submission.id, level=level, role=role, person=actor.person.id)
         approval.hash, approval.at = submission.hash, rt.now()
         db.add(approval)
-        last = level + 1 == len(rt.settings.review.levels)
+        last = level + 1 >= len(rt.settings.review.levels)
         audit(rt, db, actor, Decision.APPROVE, item_id, hash=submission.hash, level=role, last=last)
         channels: list[str] = []
         if last:
@@ -315,7 +315,7 @@ def _waiting(rt: Runtime, db: Session, actor: Actor, item: Item, decision: Decis
     submission = _submission(db, item.id, Stage.REVIEWING)
     if submission is None:
         raise Refused("review.nothing_waiting")
-    role = rt.settings.review.levels[len(_approvals(db, submission))]
+    role = review_role(rt, len(_approvals(db, submission)))
     if role not in actor.person.roles:
         raise Refused("decision.not_permitted", person=actor.person.name, decision=decision, roles=role)
     if role == "leader" and actor.person.in_charge and item.department not in actor.person.in_charge:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from channels.contract import Evidence
-from pipeline import confirm, operate, publish, reach, review
+from pipeline import confirm, desk, operate, publish, reach, review
 from pipeline.claim import claim
 from pipeline.decisions import Refused
 from pipeline.models import Suppression
@@ -474,3 +474,49 @@ def test_the_notice_board_is_confirmed_by_a_person_and_taking_down_never_reprint
     assert bureau.state(item, "board") == "confirmed"
     assert len(bureau.calls("board")) == 1
     assert bureau.cell(item, "board").evidence is Evidence.PERSON
+
+
+def test_after_a_correction_the_old_notice_is_to_be_taken_down_and_the_new_one_stays(bureau: Bureau) -> None:
+    item = bureau.publish("web", "board")
+    bureau.work()
+    operate.post(bureau.rt, bureau.actor("wang"), item, "局一楼公开栏")
+    assert desk.notices_waiting(bureau.rt) == []
+    bureau.correct(item, title="关于试播的通知（更正）")
+    bureau.work()
+    operate.post(bureau.rt, bureau.actor("wang"), item, "局一楼公开栏")
+    assert [notice.what for notice in desk.notices_waiting(bureau.rt)] == ["take_down"]
+    assert operate.unpost(bureau.rt, bureau.actor("wang"), item) == 1
+    assert desk.notices_waiting(bureau.rt) == []
+    hanging = [posting for posting in reach.item_reach(bureau.rt, item).postings if posting.removed_at is None]
+    assert len(hanging) == 1
+    assert len(bureau.calls("board")) == 2
+
+
+def test_the_end_of_a_period_reminds_to_take_down(bureau: Bureau) -> None:
+    today = bureau.clock().date()
+    period = (today - timedelta(days=1), today + timedelta(days=3))
+    item = bureau.publish(
+        "web", "board", draft={"item_type": "公示", "period": period, "objection_contact": "0533-0000000"}
+    )
+    bureau.work()
+    operate.post(bureau.rt, bureau.actor("wang"), item, "局一楼公开栏")
+    bureau.clock.forward(days=3)
+    assert desk.notices_waiting(bureau.rt) == []
+    bureau.clock.forward(days=1)
+    (notice,) = desk.notices_waiting(bureau.rt)
+    assert (notice.item, notice.what, notice.place) == (item, "take_down", "局一楼公开栏")
+    operate.unpost(bureau.rt, bureau.actor("wang"), item)
+    assert desk.notices_waiting(bureau.rt) == []
+    assert bureau.state(item, "board") == "confirmed"
+
+
+def test_a_review_level_dropped_meanwhile_does_not_strand_what_is_under_review(
+    open_office: Callable[..., Bureau],
+) -> None:
+    bureau = open_office()
+    item = bureau.write()
+    seen = bureau.submit(item, "web")
+    review.approve(bureau.rt, bureau.actor("li"), item, seen)
+    one_level = open_office(review={"levels": ["leader"]})
+    assert [one.role for one in desk.reviews_waiting(one_level.rt)] == ["leader"]
+    assert review.approve(one_level.rt, one_level.actor("chen"), item, seen)
