@@ -279,7 +279,7 @@ def waiting(screen: Screen, rt: Runtime, reviews: Sequence[Waiting], notices: Se
         screen.console.print(table)
     if notices:
         table = Table(title=screen.say("word.notices"), title_justify="left", header_style="bold")
-        for name in ("item_id", "title", "todo", "file", "place", "due"):
+        for name in ("item_id", "title", "todo", "file", "place", "down_due"):
             table.add_column(screen.say(f"word.{name}"), overflow="fold")
         for notice in notices:
             table.add_row(
