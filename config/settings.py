@@ -186,6 +186,11 @@ class Settings(Frozen):
 
     @model_validator(mode="after")
     def _names_fit(self) -> "Settings":
+        if not re.match(r"https?://[^/]", self.public_url):
+            raise _wrong("config.bad_public_url", url=self.public_url)
+        for level in self.review.levels:
+            if not any(level in person.roles for person in self.people):
+                raise _wrong("config.level_without_person", role=level)
         departments = {department.id for department in self.departments}
         for ids in ([one.id for one in self.departments], [one.id for one in self.people]):
             if twice := sorted({id for id in ids if ids.count(id) > 1}):

@@ -140,6 +140,7 @@ class SubmissionView:
     attachments: tuple[tuple[str, str], ...]
     author: str
     disclosure: str
+    ground: str
     publish_at: datetime | None
     role: str
     hash: str
@@ -170,6 +171,7 @@ def submission(rt: Runtime, item_id: int) -> SubmissionView:
             attachments=tuple((file.name, file.sha256) for file in draft.files),
             author=revision.author,
             disclosure=one.disclosure.value,
+            ground=one.ground.value if one.ground else "",
             publish_at=one.publish_at,
             role=review_role(rt, level),
             hash=one.hash,

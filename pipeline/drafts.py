@@ -50,6 +50,9 @@ def checked(rt: Runtime, draft: Draft) -> Draft:
     for name in texts:
         value = plain(getattr(draft, name), name)
         kept[name] = value if name == "text" else _one_line(value)
+    first, _, rest = kept["text"].lstrip().partition("\n")
+    if kept["title"] and _one_line(first) == kept["title"] and rest.strip():
+        kept["text"] = rest.lstrip("\n")  # the title stands above the text on every channel: not twice
     keywords = [_one_line(plain(keyword, "keywords")) for keyword in draft.keywords]
     kept["keywords"] = tuple(keyword for keyword in keywords if keyword)
     if not kept["title"]:

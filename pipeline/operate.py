@@ -89,6 +89,14 @@ def post(rt: Runtime, actor: Actor, item_id: int, place: str, at: datetime | Non
         row = _board_row(rt, db, item_id)
         if row.wanted_id is None or row.state not in (State.ACCEPTED, State.CONFIRMED):
             raise Refused("post.not_printed", state=row.state)
+        hangs = select(Posting.id).where(
+            Posting.delivery_id == row.id,
+            Posting.generation == row.generation,
+            Posting.place == place,
+            Posting.removed_at.is_(None),
+        )
+        if db.scalar(hangs) is not None:
+            raise Refused("post.already", place=place)
         posting = Posting(
             delivery_id=row.id,
             generation=row.generation,

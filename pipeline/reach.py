@@ -48,6 +48,12 @@ class Cell:
     publish_at: datetime
     evidence: Evidence
     rehearsal: bool
+    unseen: bool  # the last look from outside failed: what is said stands from an earlier one
+
+    @property
+    def sent(self) -> int:
+        """How many recipients were sent something, or may have been."""
+        return sum(self.counts.get(state, 0) for state in (State.ACCEPTED, State.CONFIRMED, State.IN_DOUBT))
 
 
 def matrix(rt: Runtime, items: Collection[int] | None = None, most: int = 500) -> list[Cell]:
@@ -108,6 +114,7 @@ def _cells(rt: Runtime, db: Session, items: Collection[int] | None, most: int) -
                 publish_at=row.publish_at,
                 evidence=opened.traits.evidence if opened else Evidence.READBACK,
                 rehearsal=opened.section.rehearsal if opened else False,
+                unseen=row.state is State.CONFIRMED and row.looks > 0,
             )
         )
     return sorted(cells, key=lambda cell: (cell.item, order.get(cell.channel, len(order)), cell.channel))

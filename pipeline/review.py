@@ -106,6 +106,8 @@ def submit(
         index_number = item.index_number
     message = compose(rt, item, revision.number, draft)
     findings, renditions = checks.find(message), dict[str, Rendition]()
+    if publish_at is not None and publish_at < rt.now():
+        findings.append(Finding("check.time_past", Severity.WARN, "publish_at"))
     for name in chosen:
         try:
             renditions[name] = rt.channels[name].adapter.render(message)
@@ -196,7 +198,7 @@ def withdraw(rt: Runtime, actor: Actor, item_id: int, reason: str) -> list[str]:
     with rt.writing() as db:
         _item(db, item_id)
         in_force = _submission(db, item_id, Stage.APPROVED)
-        if in_force is None:
+        if in_force is None or in_force.disclosure is not Disclosure.PROACTIVE:
             raise Refused("review.not_in_force")
         _close(rt, in_force, Stage.WITHDRAWN, reason)
         reviewing = _submission(db, item_id, Stage.REVIEWING)
@@ -332,8 +334,8 @@ def _seen(db: Session, submission: Submission, hash: str) -> None:
         return
     earlier = db.scalars(select(Submission.hash).where(Submission.item_id == submission.item_id))
     if any(other.startswith(hash) for other in earlier):
-        raise Refused("review.edited_since", hash=submission.hash[:SHORTEST_HASH])
-    raise Refused("review.wrong_hash", hash=submission.hash[:SHORTEST_HASH])
+        raise Refused("review.edited_since", item=str(submission.item_id))
+    raise Refused("review.wrong_hash", item=str(submission.item_id))
 
 
 def _apart(db: Session, actor: Actor, submission: Submission, given: Sequence[Approval]) -> None:

@@ -24,7 +24,7 @@ from pipeline import catalogue, confirm, desk, intake, operate, reach, review, s
 from pipeline.decisions import Actor, Refused
 from pipeline.drafts import Draft, latest_revision, read_draft
 from pipeline.runtime import Runtime, open_runtime
-from pipeline.states import Disclosure, Ground
+from pipeline.states import Disclosure, Ground, State
 from workers import show
 from workers.show import Screen
 
@@ -270,12 +270,16 @@ def submit(
         here.screen.line("review.submitted", index_number=done.index_number, item=done.item_id, hash=done.hash)
         if not as_json:
             here.screen.findings(done.warnings)
+        sent = {cell.channel: cell.sent for cell in reach.matrix(here.rt, [done.item_id])}
         for channel in chosen or ():
-            if here.rt.channels[channel].adapter.addressed:
-                recipients = subscribers.count(here.rt, channel)
+            opened = here.rt.channels[channel]
+            if opened.adapter.addressed and sent.get(channel):
                 here.screen.line(
-                    "review.recipients", channel=here.rt.channels[channel].section.label, count=recipients
+                    "review.recipients_told", channel=opened.section.label, count=sent[channel], item=done.item_id
                 )  # fmt: skip
+            elif opened.adapter.addressed:
+                recipients = subscribers.count(here.rt, channel)
+                here.screen.line("review.recipients", channel=opened.section.label, count=recipients)
 
 
 @app.command("review", help=_help("review"))
@@ -308,7 +312,9 @@ def approve(
         item = here.item(name)
         last = review.approve(here.rt, here.actor(person), item, hash)
         here.screen.json({"item": item, "approved": True, "published": last})
-        here.screen.line("review.approved_last" if last else "review.approved", item=item)
+        public = bool(reach.matrix(here.rt, [item]))
+        done = ("review.approved_last" if public else "review.approved_not_public") if last else "review.approved"
+        here.screen.line(done, item=item)
 
 
 @app.command("return", help=_help("return"))
@@ -345,12 +351,14 @@ def withdraw(
         concerned = review.withdraw(here.rt, here.actor(person), item, reason)
         here.screen.json({"item": item, "withdrawn": True, "channels": concerned})
         here.screen.line("review.withdrawn", item=item)
+        skipped = {cell.channel for cell in reach.matrix(here.rt, [item]) if cell.state is State.SKIPPED}
         for channel in concerned:
             opened = here.rt.channels.get(channel)
             if opened is None:  # fabu.toml names it no more
                 continue
             kind = "recall" if opened.traits.recall else "no_recall"
             how = "person" if opened.traits.evidence.value == "person" else kind
+            how = "unsent" if channel in skipped else how
             here.screen.line(f"withdraw.{how}", channel=opened.section.label, item=item)
 
 
@@ -425,6 +433,13 @@ def verify(
         here.screen.json([show.cell_json(cell) for cell in cells])
         if not as_json:
             show.matrix(here.screen, here.rt, cells)
+        unseen = [cell for cell in cells if cell.unseen]
+        for channel in dict.fromkeys(cell.channel for cell in unseen):
+            count = sum(cell.channel == channel for cell in unseen)
+            here.screen.line("verify.unseen", channel=here.rt.channels[channel].section.label, count=count)
+        if unseen:
+            raise typer.Exit(1)
+        here.screen.line("verify.seen")
 
 
 @app.command(help=_help("post"))

@@ -142,6 +142,7 @@ def cell_json(cell: Cell) -> dict[str, Any]:
         "title": cell.title,
         "reason": cell.reason,
         "rehearsal": cell.rehearsal,
+        "unseen": cell.unseen,
     }
 
 
@@ -370,7 +371,8 @@ def submission(screen: Screen, rt: Runtime, found: SubmissionView) -> None:
         "objection_contact": draft.objection_contact,
         "corrects": draft.corrects,
         "class": screen.say(f"disclosure.{found.disclosure}"),
-        "publish_at": local(rt, found.publish_at) or screen.say("word.at_once"),
+        "ground": screen.say(f"ground.{found.ground}") if found.ground else "",
+        "publish_at": (local(rt, found.publish_at) or screen.say("word.at_once")) if found.renditions else "",
         "turn": screen.say(f"role.{found.role}"),
     }
 

@@ -30,7 +30,7 @@ LANGUAGES: tuple[Language, ...] = ("zh", "en")
 CODE = re.compile(r"[a-z_]+\.[a-z_0-9]+")
 # Chosen by the name of a field, a state and so on: held against their enums below, not against the source.
 FAMILIES = ("help", "word", "field", "state", "reason", "result", "evidence", "seen", "role", "disclosure", "health",
-            "notice", "severity", "withdraw", "document")  # fmt: skip
+            "notice", "severity", "withdraw", "document", "ground")  # fmt: skip
 SPEAKERS = {"say", "line", "error", "Finding", "_wrong"}  # beside the exceptions: the first argument is a code
 OTHER_WORDS = ("召回", "撤回", "下架", "稿件", "文稿", "推送", "送达", "送审", "驳回", "审批", "批准", "终审", "勘误",
                "订正", "重试", "黑名单", "通道", "频道", "条目", "挂起", "订户")  # fmt: skip
@@ -181,7 +181,7 @@ def test_every_column_of_the_tables_has_a_word() -> None:
     ("section", "members"),
     [
         ("state", State), ("result", Result), ("seen", Seen), ("seen", Outcome), ("evidence", Evidence),
-        ("disclosure", Disclosure), ("severity", Severity),
+        ("disclosure", Disclosure), ("ground", Ground), ("severity", Severity),
     ],
 )  # fmt: skip
 def test_everything_that_is_counted_has_a_word(section: str, members: type[StrEnum]) -> None:
