@@ -136,6 +136,16 @@ def up(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
         screen.line("up.stopping")
 
 
+@app.command(help=_help("migrate"))
+def migrate(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    from pipeline.migrate import upgrade
+
+    with _Open(data, as_json) as here:
+        upgrade(here.rt.engine)
+        here.screen.json({"migrated": True})
+        here.screen.line("migrate.done")
+
+
 @app.command(help=_help("demo"))
 def demo(data: Data = Path("var/demo"), as_json: AsJson = False) -> None:
     from workers.demo import run
