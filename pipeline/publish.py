@@ -196,6 +196,8 @@ def _record_late(rt: Runtime, opened: Opened, future: Future[Ended]) -> None:
 def _commit(rt: Runtime, opened: Opened, finished: list[Ended], wave: list[Claimed]) -> list[Begun]:
     """Record what ended and open what begins, in one commit. A database that is locked, full or restarting is tried
     again: what a channel answered must not be lost while there is hope."""
+    if not finished and not wave:
+        return []
     for patience in (0.2, 0.5, 1.0, 2.0, 5.0, None):
         try:
             with rt.writing() as db:

@@ -1,0 +1,315 @@
+"""What is measured. Each measure takes its ceiling in the same run, turn about, and gives figures."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import exists, select
+
+from pipeline import reach, review
+from pipeline.claim import claim
+from pipeline.models import Delivery
+from pipeline.states import State
+from pipeline.wake import producer, queue_of
+from tests.bench import ledger, tasks
+from tests.bench.figures import Figure
+from tests.faults import stack
+from tests.office import Bureau
+from tests.parts import create_database, postgres, valkey
+from workers.app import SWEEP_QUEUE
+from workers.embedded import WORKER_THREADS
+
+CHANNELS = ("first", "second", "third", "fourth")  # that do nothing
+SLOW = "slow"  # its calls take 50 ms
+PREFETCH = 16  # messages a thread keeps: no-op tasks are fastest so, and chunks do not care
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured."""
+
+    items: int  # of four deliveries each, a run
+    slow: int
+    one_by_one: int
+    approvals: int
+    few: int  # items of the past in the smaller ledger
+    many: int
+    runs: int = 3
+
+
+FULL = Scale(items=1000, slow=1000, one_by_one=200, approvals=100, few=25_000, many=250_000)
+QUICK = Scale(items=100, slow=200, one_by_one=40, approvals=10, few=1_000, many=10_000, runs=1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A database that the bench was given, with a broker: `url` gives a new empty one."""
+
+    name: str
+    url: Callable[[str], str]
+
+
+@contextmanager
+def places(data: Path) -> Iterator[list[Place]]:
+    """SQLite as `fabu up` has it, and a PostgreSQL with fsync on."""
+    with postgres(data / "postgres") as cluster:
+        yield [
+            Place("SQLite", lambda name: f"sqlite:///{data / name}.db"),
+            Place("PostgreSQL", lambda name: create_database(cluster, name)),
+        ]
+
+
+@contextmanager
+def _bureau(data: Path, place: Place, name: str, broker: str = "") -> Iterator[Bureau]:
+    """A bureau with the limits of `fabu up`, four channels that do nothing, and a slow one."""
+    nothing = {"kind": "tests.bench.channel:Nothing", "call_seconds": 10.0}
+    channels = {channel: {**nothing, "label": channel} for channel in CHANNELS}
+    channels[SLOW] = {**nothing, "label": SLOW, "takes": 0.05, "senders": 32}
+    limits = {"lease_seconds": 90.0, "sweep_seconds": 2.0}
+    bureau = stack.found(data / f"{name}-{place.name}", place.url(name), broker, channels=channels, limits=limits)
+    try:
+        yield bureau
+    finally:
+        bureau.rt.engine.dispose()
+
+
+class Hands:
+    """One worker, and the bench's own queue, which it hears when asked to."""
+
+    def __init__(self, bureau: Bureau, broker: str) -> None:
+        self.bureau, self.app = bureau, producer(broker)
+        self.marks = bureau.rt.settings.data / "marks"
+
+    def tell(self, task: str, *args: object, queue: str = tasks.QUEUE) -> None:
+        self.app.send_task(task, args=args, queue=queue, ignore_result=True)
+
+    def marked(self) -> list[float]:
+        return [float(line) for line in self.marks.read_text().split()] if self.marks.exists() else []
+
+    def mark(self, queue: str) -> float:
+        """Send a task that does nothing but tell when it began; gives that moment."""
+        before = len(self.marked())
+        self.tell("bench.mark", queue=queue)
+        stack.until(lambda: len(self.marked()) > before)
+        return self.marked()[-1]
+
+    def listen(self) -> None:
+        self.app.control.add_consumer(tasks.QUEUE, reply=True, limit=1, timeout=10)
+
+    def stop_listening(self) -> None:
+        self.app.control.cancel_consumer(tasks.QUEUE, reply=True, limit=1, timeout=10)
+
+
+@contextmanager
+def _worker(bureau: Bureau, broker: str, pool: str = "threads", hands: int = WORKER_THREADS) -> Iterator[Hands]:
+    """One worker, as the embedded stack starts it; gives it when it takes tasks."""
+    queues = ",".join([SWEEP_QUEUE, *map(queue_of, bureau.rt.channels)])
+    process = stack.start(
+        bureau, "worker", "celery", "-A", "workers.app", "worker", "-P", pool, "-c", str(hands), "-Q", queues,
+        "-I", "tests.bench.tasks", "--prefetch-multiplier", str(PREFETCH), "-l", "WARNING",
+        "--without-mingle", "--without-gossip", "--without-heartbeat",
+    )  # fmt: skip
+    try:
+        worker = Hands(bureau, broker)
+        worker.mark(SWEEP_QUEUE)
+        yield worker
+    finally:
+        stack.end(process)
+
+
+# ── chunks against tasks that do nothing ─────────────────────────────────────────────────────────────────────────────
+
+
+def chunks(data: Path, place: Place, scale: Scale) -> list[Figure]:
+    """Deliveries a second through one worker, four channels an item, against tasks a second that do nothing through
+    the same worker: its queue is full before it begins."""
+    ratios, ceilings, rates = list[float](), list[float](), list[float]()
+    with (
+        valkey(data / f"valkey-chunks-{place.name}") as broker,
+        _bureau(data, place, "chunks", broker) as bureau,
+        _worker(bureau, broker) as worker,
+    ):
+        for run in range(scale.runs + 1):
+            ceiling = _tasks(worker, "bench.nothing", [()] * scale.items * len(CHANNELS))
+            rate = _drain(worker, CHANNELS, scale.items, first=1_000_000 * (run + 1))
+            if run:  # the first warms up
+                ceilings, rates, ratios = [*ceilings, ceiling], [*rates, rate], [*ratios, rate / ceiling]
+    bars = {"SQLite": 2.5, "PostgreSQL": 1.5}
+    return [
+        Figure(f"chunks ÷ no-op tasks, {place.name}", statistics.median(ratios), "ratio", at_least=bars[place.name]),
+        Figure(f"chunks, {place.name}", statistics.median(rates), "deliveries/s"),
+        Figure(f"no-op tasks beside {place.name}", statistics.median(ceilings), "tasks/s"),
+    ]
+
+
+def one_by_one(data: Path, place: Place, scale: Scale) -> list[Figure]:
+    """A channel that takes 50 ms: chunks in threads, against one task a delivery in two processes."""
+    chunked, single = [], []
+    with valkey(data / f"valkey-slow-{place.name}") as broker, _bureau(data, place, "slow", broker) as bureau:
+        with _worker(bureau, broker) as worker:
+            for run in range(scale.runs):
+                chunked.append(_drain(worker, (SLOW,), scale.slow, first=1_000_000 * (run + 1)))
+        with _worker(bureau, broker, "prefork", 2) as worker:
+            for run in range(scale.runs):
+                first = 100_000_000 + 1_000_000 * run
+                ids = _fill(bureau, (SLOW,), first, scale.one_by_one)
+                single.append(_tasks(worker, "bench.one", [(SLOW, id) for id in ids]))
+                _until_finished(bureau, (SLOW,))  # the mark behind the last of them may have overtaken it
+                _counted(bureau, first, scale.one_by_one)
+    rate, ceiling = statistics.median(chunked), statistics.median(single)
+    return [
+        Figure(f"50 ms channel: chunks ÷ one by one, {place.name}", rate / ceiling, "ratio", at_least=8),
+        Figure(f"50 ms channel: chunks, {place.name}", rate, "deliveries/s"),
+        Figure(f"50 ms channel: one by one on prefork 2, {place.name}", ceiling, "deliveries/s"),
+    ]
+
+
+def _tasks(worker: Hands, name: str, arguments: Sequence[tuple[object, ...]]) -> float:
+    """Tasks a second: all are waiting when the worker begins, a mark before them and one behind."""
+    before = len(worker.marked())
+    for task, args in (("bench.mark", ()), *((name, args) for args in arguments), ("bench.mark", ())):
+        worker.tell(task, *args)
+    worker.listen()
+    stack.until(lambda: len(worker.marked()) == before + 2)
+    worker.stop_listening()
+    first, last = worker.marked()[-2:]
+    return len(arguments) / (last - first)
+
+
+def _drain(worker: Hands, channels: Sequence[str], items: int, first: int) -> float:
+    """Deliveries a second, from waking the channels to the last record's commit."""
+    bureau = worker.bureau
+    _fill(bureau, channels, first, items)
+    begun = time.monotonic()
+    bureau.rt.wake(*channels)
+    _until_finished(bureau, channels)
+    took = time.monotonic() - begun
+    return _counted(bureau, first, items * len(channels)) / took
+
+
+def _until_finished(bureau: Bureau, channels: Sequence[str]) -> None:
+    open_states = (State.DUE, State.SENDING)
+    unfinished = select(exists().where(Delivery.state.in_(open_states), Delivery.channel.in_(channels)))
+
+    def finished() -> bool:
+        with bureau.rt.reading() as db:
+            return not db.scalar(unfinished)
+
+    stack.until(finished)
+
+
+def _fill(bureau: Bureau, channels: Sequence[str], first: int, items: int) -> list[int]:
+    ledger.fill(bureau.rt.engine, channels, first, first + items - 1)
+    ledger.settle_down(bureau.rt.engine)
+    with bureau.rt.reading() as db:
+        mine = select(Delivery.id).where(Delivery.item_id >= first, Delivery.state == State.DUE)
+        return list(db.scalars(mine.order_by(Delivery.id)))
+
+
+def _counted(bureau: Bureau, first: int, deliveries: int) -> int:
+    """How many were delivered; fails unless each was attempted once, and came back with a receipt of its own."""
+    counted = ledger.count(bureau.rt, first, first + 999_999)
+    assert counted == ledger.Counted(*[deliveries] * 5), counted
+    return deliveries
+
+
+# ── approval ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def approval(data: Path, place: Place, scale: Scale) -> list[Figure]:
+    """From the leader's decision to the commit that says *accepted*, a real wake and an idle worker between; against
+    the start of a task that was published to the same worker."""
+    starts, takes, waits = list[float](), list[float](), list[float]()
+    with (
+        valkey(data / f"valkey-approval-{place.name}") as broker,
+        _bureau(data, place, "approval", broker) as bureau,
+        _worker(bureau, broker) as worker,
+    ):
+        warm = 5
+        for turn in range(scale.approvals + warm):
+            item = bureau.write()
+            seen = bureau.submit(item, CHANNELS[0])
+            review.approve(bureau.rt, bureau.actor("li"), item, seen)
+            time.sleep(0.02)
+            begun = time.monotonic()
+            start = worker.mark(SWEEP_QUEUE) - begun
+            time.sleep(0.02)
+            begun = time.monotonic()
+            review.approve(bureau.rt, bureau.actor("chen"), item, seen)
+            decided = time.monotonic()
+            _until_accepted(bureau, item)
+            if turn >= warm:
+                accepted = time.monotonic()
+                starts, takes, waits = [*starts, start], [*takes, accepted - begun], [*waits, accepted - decided]
+        _counted(bureau, 1, scale.approvals + warm)
+    floor = statistics.median(starts)
+    late = _percentile(takes, 95)
+    return [
+        Figure(f"approval → accepted, 95th percentile ÷ no-op publish → start, {place.name}", late / floor, "ratio",
+               at_most=10),
+        Figure(f"approval → accepted, 95th percentile, {place.name}", late * 1000, "ms"),
+        Figure(f"approval → accepted, median, {place.name}", statistics.median(takes) * 1000, "ms"),
+        Figure(f"of that after the approval's commit, median, {place.name}", statistics.median(waits) * 1000, "ms"),
+        Figure(f"no-op publish → start, median, {place.name}", floor * 1000, "ms"),
+        Figure(f"no-op publish → start, 95th percentile, {place.name}", _percentile(starts, 95) * 1000, "ms"),
+    ]  # fmt: skip
+
+
+def _until_accepted(bureau: Bureau, item: int) -> None:
+    accepted = select(exists().where(Delivery.item_id == item, Delivery.state == State.ACCEPTED))
+    deadline = time.monotonic() + stack.PATIENCE
+    while True:
+        with bureau.rt.engine.connect().execution_options(reading=True) as connection:
+            if connection.scalar(accepted):
+                return
+        assert time.monotonic() < deadline, "it was never accepted"
+        time.sleep(0.0005)
+
+
+def _percentile(values: Sequence[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+# ── growth ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def growth(data: Path, place: Place, scale: Scale) -> list[Figure]:
+    """One item's reach, and the claim of a batch among 400 that are due, in a ledger and in one ten times as large;
+    turn about, so that what else the machine does meets both."""
+    sizes = (scale.few, scale.many)
+    with _bureau(data, place, "few") as few, _bureau(data, place, "many") as many:
+        for bureau, size in zip((few, many), sizes, strict=True):
+            ledger.fill(bureau.rt.engine, CHANNELS, 1, size, past=True)
+            ledger.fill(bureau.rt.engine, CHANNELS, 100_000_000, 100_000_099)  # due
+            ledger.settle_down(bureau.rt.engine)
+        turns = [
+            [_timed(bureau, 1 + turn * 7919 % size) for bureau, size in zip((few, many), sizes, strict=True)]
+            for turn in range(51)
+        ]
+    small, large = (f"{size * len(CHANNELS):,}" for size in sizes)
+    figures = []
+    for at, what in enumerate(("one item's reach", "a claim")):
+        low, high = (statistics.median(turn[which][at] for turn in turns) for which in (0, 1))
+        figures += [
+            Figure(f"{what} at {large} ÷ at {small} deliveries, {place.name}", high / low, "ratio", at_most=3),
+            Figure(f"{what} at {small}, {place.name}", low * 1000, "ms"),
+            Figure(f"{what} at {large}, {place.name}", high * 1000, "ms"),
+        ]
+    return figures
+
+
+def _timed(bureau: Bureau, item: int) -> tuple[float, float]:
+    """Seconds that the reach of an item takes, and that a claim takes (it is handed back)."""
+    opened = bureau.rt.channels[CHANNELS[0]]
+    begun = time.monotonic()
+    found = reach.item_reach(bureau.rt, item)
+    read = time.monotonic()
+    rows, _ = claim(bureau.rt, opened)
+    claimed = time.monotonic()
+    assert len(found.cells) == len(found.attempts) == len(found.sightings) == len(CHANNELS)
+    assert len(rows) == opened.section.batch
+    ledger.hand_back(bureau.rt, [row.id for row in rows])
+    return read - begun, claimed - read
