@@ -24,7 +24,7 @@ from workers.embedded import WORKER_THREADS
 
 CHANNELS = ("first", "second", "third", "fourth")  # that do nothing
 SLOW = "slow"  # its calls take 50 ms
-PREFETCH = 16  # messages a thread keeps: no-op tasks are fastest so, and chunks do not care
+PREFETCH = 16  # messages a thread keeps: no other was tried; chunks do not care
 
 
 @dataclass(frozen=True)

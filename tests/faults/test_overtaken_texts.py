@@ -66,10 +66,10 @@ def test_a_correction_reaches_by_sms_only_whom_nothing_was_sent(found: Found, tr
 
 def test_no_hand_reaches_for_a_correction_before_its_time(found: Found) -> None:
     bureau = found()
-    at = now() + timedelta(seconds=2)
     with hands_of(bureau) as hands:
         for _ in range(3):
             hands.start("web")
+        at = now() + timedelta(seconds=8)  # time enough to publish and correct on a crowded machine
         item = bureau.publish("web", publish_at=at)
         bureau.correct(item, title="关于试播的通知（更正）")
         until(lambda: bureau.state(item, "web") == "confirmed")
