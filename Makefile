@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench check lock clean
+.PHONY: demo test bench lock clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/fabu demo --data var/demo
