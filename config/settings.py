@@ -106,6 +106,7 @@ class Person(Frozen):
     department: str
     roles: frozenset[Role]
     in_charge: frozenset[str] = frozenset()  # departments a leader is in charge of; empty: all
+    email: str = ""  # where notifications go
 
 
 class ReviewSection(Frozen):
@@ -214,16 +215,6 @@ class Settings(Frozen):
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.office.time_zone)
-
-    def person(self, id: str) -> Person:
-        for person in self.people:
-            if person.id == id:
-                return person
-        known = ", ".join(f"{person.id}（{person.name}）" for person in self.people)
-        raise ConfigError("config.unknown_person", person=id, known=known)
-
-    def department_name(self, id: str) -> str:
-        return next((department.name for department in self.departments if department.id == id), id)
 
 
 def prepare(data: Path, template: str = "fabu.toml", ports: Mapping[str, int] | None = None) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from channels.contract import File, Message, Office
 from channels.document import parse
+from pipeline import staff
 from pipeline.decisions import Refused, plain
 from pipeline.models import Blob, Item, Revision
 from pipeline.renditions import store_files
@@ -65,8 +66,9 @@ def checked(rt: Runtime, draft: Draft) -> Draft:
         raise Refused("draft.text_too_long", length=str(len(kept["text"])), limit=str(limits.text_characters))
     if draft.item_type not in rt.settings.item_types:
         raise Refused("draft.unknown_type", given=draft.item_type, known="、".join(rt.settings.item_types))
-    if draft.department not in {department.id for department in rt.settings.departments}:
-        known = "、".join(f"{one.id}（{one.name}）" for one in rt.settings.departments)
+    departments = staff.departments(rt)
+    if draft.department not in {department.id for department in departments}:
+        known = "、".join(f"{one.id}（{one.name}）" for one in departments)
         raise Refused("draft.unknown_department", given=draft.department, known=known)
     if draft.formed_on > rt.now().astimezone(rt.settings.zone).date():
         raise Refused("draft.formed_in_future", formed_on=draft.formed_on.isoformat())
@@ -146,7 +148,7 @@ def compose(rt: Runtime, item: Item, revision_number: int, draft: Draft) -> Mess
         title=draft.title,
         blocks=parse(draft.text),
         item_type=draft.item_type,
-        department=rt.settings.department_name(draft.department),
+        department=staff.names(rt).department(draft.department),
         office=Office(office.name, office.code, office.phone, office.address, office.short_name),
         address=f"{rt.settings.public_url}/i/{item.id}",
         formed_on=draft.formed_on,

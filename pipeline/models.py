@@ -37,6 +37,42 @@ def checked(values: type[StrEnum]) -> SqlEnum:
     )
 
 
+class StoredDepartment(Base):
+    """A department (各部室). Never deleted: items belong to it."""
+
+    __tablename__ = "department"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(80))
+
+
+class StoredPerson(Base):
+    """One of the staff. Never deleted: decisions name them. Roles and departments in charge are ids with blanks
+    between."""
+
+    __tablename__ = "person"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(80))
+    department: Mapped[str] = mapped_column(ForeignKey("department.id"))
+    roles: Mapped[str] = mapped_column(String(200))
+    in_charge: Mapped[str] = mapped_column(Text, default="")
+    email: Mapped[str] = mapped_column(String(200), default="")
+    active: Mapped[bool] = mapped_column(default=True)
+
+
+class Deputy(Base):
+    """`person` stands in for `for_person` (代理), both days included, unless ended before."""
+
+    __tablename__ = "deputy"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.id"), index=True)
+    for_person: Mapped[str] = mapped_column(ForeignKey("person.id"))
+    from_on: Mapped[date] = mapped_column(Date)
+    to_on: Mapped[date] = mapped_column(Date)
+    set_by: Mapped[str] = mapped_column(String(40))
+    set_at: Mapped[datetime] = mapped_column(UTCTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UTCTime)
+
+
 class Counter(Base):
     """Numbers issued once: `index/<code>/<year>`. Never counted back."""
 
@@ -322,3 +358,58 @@ class AuditLine(Base):
     decision: Mapped[str] = mapped_column(String(40))
     item_id: Mapped[int | None] = mapped_column(ForeignKey("item.id"), index=True)
     facts: Mapped[str] = mapped_column(Text)  # JSON
+
+
+class ImportedFile(Base):
+    """A body file that became an item: the same bytes are not imported twice."""
+
+    __tablename__ = "imported"
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
+    at: Mapped[datetime] = mapped_column(UTCTime)
+
+
+class Feed(Base):
+    """A feed that is collected: what the other side told us to ask with next time, and how the last visit went."""
+
+    __tablename__ = "feed"
+    url: Mapped[str] = mapped_column(String(500), primary_key=True)
+    etag: Mapped[str] = mapped_column(Text, default="")
+    last_modified: Mapped[str] = mapped_column(Text, default="")
+    visited_at: Mapped[datetime | None] = mapped_column(UTCTime)
+    read_at: Mapped[datetime | None] = mapped_column(UTCTime)  # the last visit that could be read
+    error: Mapped[str] = mapped_column(Text, default="")  # JSON {code, facts} of the last visit
+
+
+class FeedEntry(Base):
+    """An entry that became a draft, once. `key`: its GUID, else its link and hash."""
+
+    __tablename__ = "feed_entry"
+    __table_args__ = (UniqueConstraint("feed_url", "key"),)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    feed_url: Mapped[str] = mapped_column(ForeignKey("feed.url"))
+    key: Mapped[str] = mapped_column(String(64))  # SHA-256
+    link: Mapped[str] = mapped_column(Text, default="")
+    content_hash: Mapped[str] = mapped_column(String(64))
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), index=True)
+    collected_at: Mapped[datetime] = mapped_column(UTCTime)
+    changed_at: Mapped[datetime | None] = mapped_column(UTCTime)  # the source changed it after we took it
+
+
+class Process(Base):
+    """When a worker or beat was last seen: each writes its own line now and then."""
+
+    __tablename__ = "process"
+    name: Mapped[str] = mapped_column(String(120), primary_key=True)  # kind@host:pid
+    kind: Mapped[str] = mapped_column(String(20))
+    started_at: Mapped[datetime] = mapped_column(UTCTime)
+    seen_at: Mapped[datetime] = mapped_column(UTCTime)
+
+
+class Mailed(Base):
+    """What a person was last told by mail: a digest goes out when it says something new, at most hourly."""
+
+    __tablename__ = "mailed"
+    person: Mapped[str] = mapped_column(ForeignKey("person.id"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(UTCTime)
+    content_hash: Mapped[str] = mapped_column(String(64))

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from config.settings import Settings
-from pipeline import confirm, publish, reach, reports, review
+from pipeline import confirm, publish, reach, reports, review, staff
 from pipeline.database import open_engine
 from pipeline.decisions import Actor
 from pipeline.drafts import Draft
-from pipeline.migrate import upgrade
+from pipeline.migrate import set_up
 from pipeline.models import Subscriber
 from pipeline.runtime import Runtime, open_channels
 from tests.channels.recording import Recorded, calls, effects
@@ -85,7 +85,7 @@ class Bureau:
     woken: list[str] = field(default_factory=list)
 
     def actor(self, person: str) -> Actor:
-        return Actor(self.rt.settings.person(person), "tester")
+        return Actor(staff.person(self.rt, person), "tester")
 
     def draft(self, **changes: Any) -> Draft:
         base = Draft("关于试播的通知", TEXT, "通知", "news", date(2026, 11, 20), summary="试播安排")
@@ -140,8 +140,8 @@ class Bureau:
 
 
 def open_bureau(settings: Settings, now: Callable[[], datetime] | None = None) -> Bureau:
+    set_up(settings)
     engine = open_engine(settings.database_url)
-    upgrade(engine)
     clock = Clock()
     woken: list[str] = []
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from config import settings as config
 from config.settings import HERE, ConfigError, Settings
-from pipeline import desk, intake, operate, reach, review, subscribers
+from pipeline import desk, intake, operate, reach, review, staff, subscribers
 from pipeline.decisions import Actor
 from pipeline.reach import Cell
 from pipeline.runtime import Runtime, open_runtime
@@ -72,7 +72,7 @@ def _sandbox(settings: Settings) -> dict[str, str]:
 
 
 def _actor(rt: Runtime, person: str) -> Actor:
-    return Actor(rt.settings.person(person), getpass.getuser())
+    return Actor(staff.person(rt, person), getpass.getuser())
 
 
 def _import_samples(rt: Runtime, screen: Screen) -> list[intake.Sample]:

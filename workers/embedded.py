@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 from config import settings as config
 from config.settings import Settings
 from config.sockets import short_socket
-from pipeline.database import open_engine
-from pipeline.migrate import upgrade
+from pipeline.migrate import set_up
 from workers.broker import valkey_command, valkey_ready
 from workers.supervise import Program, Supervisor, free_ports
 
@@ -26,9 +25,7 @@ def prepare(data: Path, template: str = "fabu.toml") -> Settings:
     for folder in ("run", "valkey", "notices"):
         (data / folder).mkdir(exist_ok=True)
     settings = config.load(data)
-    engine = open_engine(settings.database_url)
-    upgrade(engine)
-    engine.dispose()
+    set_up(settings)
     return settings
 
 

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from channels.contract import Evidence, Finding
 from config.locale import Language, catalogue, say
+from pipeline import staff
 from pipeline.desk import ChannelLine, Notice, SubmissionView, Waiting
 from pipeline.reach import Cell, ItemReach
 from pipeline.runtime import Runtime
@@ -271,7 +272,7 @@ def waiting(screen: Screen, rt: Runtime, reviews: Sequence[Waiting], notices: Se
                 str(one.item),
                 one.index_number,
                 Text(one.title),
-                rt.settings.department_name(one.department),
+                staff.names(rt).department(one.department),
                 screen.say(f"role.{one.role}"),
                 "、".join(_label(rt, name) for name in one.channels),
                 local(rt, one.publish_at) or screen.say("word.at_once"),
@@ -304,7 +305,7 @@ def _label(rt: Runtime, channel: str) -> str:
 
 
 def _name(rt: Runtime, person: str) -> str:
-    return next((one.name for one in rt.settings.people if one.id == person), person)
+    return staff.names(rt).person(person)
 
 
 def command(name: str, data: Any, *words: str) -> str:
@@ -359,7 +360,7 @@ def submission(screen: Screen, rt: Runtime, found: SubmissionView) -> None:
         "index_number": found.index_number,
         "revision": found.revision,
         "item_type": draft.item_type,
-        "department": rt.settings.department_name(draft.department),
+        "department": staff.names(rt).department(draft.department),
         "author": _name(rt, found.author),
         "formed_on": draft.formed_on,
         "document_number": draft.document_number,

@@ -153,8 +153,8 @@ def test_every_fact_of_a_sentence_is_given_where_it_is_raised() -> None:
 
 
 def test_every_help_of_the_command_line_is_there_and_none_is_left_over() -> None:
-    source = (ROOT / "workers" / "cli.py").read_text("utf-8")
-    asked = {f"help.{name}" for name in re.findall(r'_help\("(\w+)"\)', source)}
+    source = "".join(file.read_text("utf-8") for file in (ROOT / "workers" / "commands").glob("*.py"))
+    asked = {f"help.{name}" for name in re.findall(r'help_\("(\w+)"\)', source)}
     assert asked == {code for code in catalogue("zh") if code.startswith("help.")}
 
 

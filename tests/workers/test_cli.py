@@ -18,10 +18,9 @@ from sqlalchemy import select
 from config import settings as config
 from config.locale import Language, say
 from pipeline import confirm, publish
-from pipeline.database import open_engine
 from pipeline.decisions import PERMITS, Decision
 from pipeline.drafts import Draft, latest_revision, read_draft
-from pipeline.migrate import upgrade
+from pipeline.migrate import set_up
 from pipeline.models import AuditLine, Subscriber
 from pipeline.runtime import Runtime, open_runtime
 from tests.channels.recording import Fault, effects, set_faults
@@ -63,9 +62,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory as it is shipped, database and all."""
     data = tmp_path_factory.mktemp("shipped") / "office"
     config.prepare(data, ports=PORTS)
-    engine = open_engine(config.load(data, {}).database_url)
-    upgrade(engine)
-    engine.dispose()
+    set_up(config.load(data, {}))
     return data
 
 
@@ -465,7 +462,7 @@ def test_nobody_decides_what_is_not_theirs_and_nothing_is_recorded(desk: Desk) -
     before = desk.log()
     assert desk.refused("approve", item, "--as", "zhao", "--hash", hash) == "decision.not_permitted"
     assert desk.refused("approve", item, "--as", "chen", "--hash", hash) == "decision.not_permitted"
-    assert desk.refused("approve", item, "--as", "nobody", "--hash", hash) == "config.unknown_person"
+    assert desk.refused("approve", item, "--as", "nobody", "--hash", hash) == "staff.unknown_person"
     assert desk.refused("edit", item, "--as", "qian", "--title", "改") == "decision.other_department"
     assert desk.refused("return", item, "--as", "li", "--reason", " ") == "decision.reason_missing"
     assert desk.log() == before

@@ -1,0 +1,124 @@
+"""Reviewing: submission, both reviews, withdrawal."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from pipeline import desk, reach, review, subscribers
+from pipeline.states import Disclosure, Ground, State
+from workers import show
+from workers.commands.common import DEFAULT_DATA, MOMENT, AsJson, Data, ItemName, Open, Person, Reason, app, help_
+
+
+@app.command(help=help_("submit"))
+def submit(
+    name: ItemName,
+    person: Person,
+    channels: Annotated[str | None, typer.Option("--channels", help=help_("channels_option"))] = None,
+    at: Annotated[datetime | None, typer.Option("--at", formats=MOMENT, help=help_("at"))] = None,
+    disclosure: Annotated[Disclosure, typer.Option("--class", help=help_("class"))] = Disclosure.PROACTIVE,
+    ground: Annotated[Ground | None, typer.Option("--ground", help=help_("ground"))] = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    with Open(data, as_json) as here:
+        chosen = [one.strip() for one in channels.split(",") if one.strip()] if channels is not None else None
+        done = review.submit(
+            here.rt, here.actor(person), here.item(name), chosen, here.moment(at), disclosure, ground
+        )  # fmt: skip
+        here.screen.json(asdict(done))
+        here.screen.line("review.submitted", index_number=done.index_number, item=done.item_id, hash=done.hash)
+        if not as_json:
+            here.screen.findings(done.warnings)
+        sent = {cell.channel: cell.sent for cell in reach.matrix(here.rt, [done.item_id])}
+        for channel in chosen or ():
+            opened = here.rt.channels[channel]
+            if opened.adapter.addressed and sent.get(channel):
+                here.screen.line(
+                    "review.recipients_told", channel=opened.section.label, count=sent[channel], item=done.item_id
+                )  # fmt: skip
+            elif opened.adapter.addressed:
+                recipients = subscribers.count(here.rt, channel)
+                here.screen.line("review.recipients", channel=opened.section.label, count=recipients)
+
+
+@app.command("review", help=help_("review"))
+def waiting(
+    name: Annotated[str | None, typer.Argument(metavar="[ITEM]", help=help_("item"))] = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    with Open(data, as_json) as here:
+        if name is not None:
+            show.submission(here.screen, here.rt, desk.submission(here.rt, here.item(name)))
+            return
+        reviews, notices = desk.reviews_waiting(here.rt), desk.notices_waiting(here.rt)
+        here.screen.json(
+            {"reviews": [asdict(one) for one in reviews], "notices": [asdict(one) for one in notices]}
+        )  # fmt: skip
+        if not as_json:
+            show.waiting(here.screen, here.rt, reviews, notices)
+
+
+@app.command(help=help_("approve"))
+def approve(
+    name: ItemName,
+    hash: Annotated[str, typer.Option("--hash", help=help_("hash"))],
+    person: Person,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    with Open(data, as_json) as here:
+        item = here.item(name)
+        last = review.approve(here.rt, here.actor(person), item, hash)
+        here.screen.json({"item": item, "approved": True, "published": last})
+        public = bool(reach.matrix(here.rt, [item]))
+        done = ("review.approved_last" if public else "review.approved_not_public") if last else "review.approved"
+        here.screen.line(done, item=item)
+
+
+@app.command("return", help=help_("return"))
+def return_(name: ItemName, person: Person, reason: Reason, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    with Open(data, as_json) as here:
+        item = here.item(name)
+        review.return_(here.rt, here.actor(person), item, reason)
+        here.screen.json({"item": item, "returned": True})
+        here.screen.line("review.returned", item=item)
+
+
+@app.command(help=help_("refuse"))
+def refuse(
+    name: ItemName,
+    person: Person,
+    ground: Annotated[Ground, typer.Option("--ground", help=help_("ground"))],
+    reason: Reason,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    with Open(data, as_json) as here:
+        item = here.item(name)
+        review.refuse(here.rt, here.actor(person), item, ground, reason)
+        here.screen.json({"item": item, "refused": True})
+        here.screen.line("review.refused", item=item)
+
+
+@app.command(help=help_("withdraw"))
+def withdraw(
+    name: ItemName, person: Person, reason: Reason, data: Data = DEFAULT_DATA, as_json: AsJson = False
+) -> None:
+    with Open(data, as_json) as here:
+        item = here.item(name)
+        concerned = review.withdraw(here.rt, here.actor(person), item, reason)
+        here.screen.json({"item": item, "withdrawn": True, "channels": concerned})
+        here.screen.line("review.withdrawn", item=item)
+        skipped = {cell.channel for cell in reach.matrix(here.rt, [item]) if cell.state is State.SKIPPED}
+        for channel in concerned:
+            opened = here.rt.channels.get(channel)
+            if opened is None:  # fabu.toml names it no more
+                continue
+            kind = "recall" if opened.traits.recall else "no_recall"
+            how = "person" if opened.traits.evidence.value == "person" else kind
+            how = "unsent" if channel in skipped else how
+            here.screen.line(f"withdraw.{how}", channel=opened.section.label, item=item)
