@@ -37,6 +37,11 @@ PARTS = (
         (Path("/usr/sbin/bearerbox"), Path("/usr/sbin/smsbox"), Path("/usr/lib/kannel/test/fakesmsc")),
         ("kannel",),
     ),
+    Part(
+        "Chromium (browser), with a Chinese font",
+        ("chromium", "fonts-noto-cjk"),
+        (Path("/usr/bin/chromium"), Path("/usr/share/fonts/opentype/noto/NotoSerifCJK-Regular.ttc")),
+    ),
 )
 
 

@@ -49,6 +49,7 @@ def programs(settings: Settings) -> list[Program]:
         Program("valkey", valkey_command(data / "valkey", socket), ready=lambda: valkey_ready(socket), priority=1),
         _served("portal", "web.portal.app:create", addresses["portal"], "/api/health", _portal(settings)),
         _served("inbound", "web.inbound.app:create", addresses["inbound"], "/health", environment),
+        _served("console", "web.console.app:create", addresses["console"], "/health", environment),
         Program(
             "worker",
             (*celery, "worker", "-P", "threads", "-c", str(WORKER_THREADS), "-l", "WARNING", *alone),

@@ -1,12 +1,15 @@
 """Running Fabu: the stack, the ledger's schema, the demonstration."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from config import settings as config
 from config.locale import language
+from pipeline import accounts, staff
 from pipeline.migrate import set_up
+from pipeline.runtime import open_runtime
 from workers.commands.common import DEFAULT_DATA, AsJson, Data, Open, app, help_, show_in
 
 
@@ -20,17 +23,45 @@ def up(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     screen = show_in(language(settings.locale), as_json)
     screen.line("up.starting", data=data)
     with embedded.running(settings) as supervisor:
-        addresses = config.local_addresses(settings.data)
         feed = f"{settings.public_url}/feed.json"
-        sandbox = addresses["sandbox"] if embedded.rehearses(settings) else None
-        screen.json({"data": str(settings.data), "portal": settings.public_url, "feed": feed, "sandbox": sandbox})
-        screen.line("up.running", portal=settings.public_url, feed=feed)
+        sandbox = config.local_addresses(settings.data)["sandbox"] if embedded.rehearses(settings) else None
+        console, first = settings.console_url, _first_password(settings)
+        addresses = {"console": console, "portal": settings.public_url, "feed": feed, "sandbox": sandbox}
+        screen.json({"data": str(settings.data), **addresses})
+        screen.line("up.running", console=console, portal=settings.public_url, feed=feed)
+        if first is not None:
+            screen.line("up.first_password", person=first[0], password=first[1])
         if sandbox is not None:
             screen.line("up.sandbox", sandbox=sandbox)
         screen.line("up.stop")
         if supervisor.wait() is None:
             raise SuperviseError("supervise.ended", log=str(settings.data / "logs" / "supervisord.log"))
         screen.line("up.stopping")
+
+
+def _first_password(settings: config.Settings) -> tuple[str, str] | None:
+    """The way in for the first administrator, when nobody has one yet."""
+    rt = open_runtime(settings)
+    try:
+        administrators = [one for one in staff.people(rt) if "admin" in one.roles]
+        if not administrators or not accounts.without_account(rt):
+            return None
+        return administrators[0].id, accounts.first_password(rt, administrators[0].id)
+    finally:
+        rt.engine.dispose()
+
+
+@app.command("password", help=help_("password"))
+def password(
+    person: Annotated[str, typer.Argument(metavar="PERSON", help=help_("as"))],
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Who has the data directory in hand may let anybody in: the machine's account is in the audit log."""
+    with Open(data, as_json) as here:
+        given = accounts.reset_password(here.rt, here.actor(person))
+        here.screen.json({"person": person, "password": given})
+        here.screen.line("password.given", person=person, password=given)
 
 
 @app.command(help=help_("migrate"))
