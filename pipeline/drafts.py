@@ -107,6 +107,9 @@ def store_revision(rt: Runtime, db: Session, item: Item, author: str, draft: Dra
         author=author,
         created_at=rt.now(),
         title=draft.title,
+        item_type=draft.item_type,
+        department=draft.department,
+        formed_on=draft.formed_on,
         content=content,
         content_hash=hashlib.sha256(content).hexdigest(),
     )

@@ -102,7 +102,8 @@ class Blob(Base):
 
 
 class Revision(Base):
-    """What was written, immutable. `content` is the JSON that `content_hash` (SHA-256) was taken over."""
+    """What was written, immutable. `content` is the JSON that `content_hash` (SHA-256) was taken over; what lists and
+    figures ask for stands beside it in columns of its own."""
 
     __tablename__ = "revision"
     __table_args__ = (UniqueConstraint("item_id", "number"),)
@@ -112,6 +113,9 @@ class Revision(Base):
     author: Mapped[str] = mapped_column(String(40))
     created_at: Mapped[datetime] = mapped_column(UTCTime)
     title: Mapped[str] = mapped_column(Text)
+    item_type: Mapped[str] = mapped_column(String(40), server_default="")
+    department: Mapped[str] = mapped_column(String(40), server_default="")
+    formed_on: Mapped[date] = mapped_column(Date, server_default="1970-01-01")
     content: Mapped[bytes] = mapped_column(LargeBinary)
     content_hash: Mapped[str] = mapped_column(String(64))
 
@@ -151,6 +155,7 @@ class Approval(Base):
     person: Mapped[str] = mapped_column(String(40))
     hash: Mapped[str] = mapped_column(String(64))
     at: Mapped[datetime] = mapped_column(UTCTime)
+    on_behalf_of: Mapped[str] = mapped_column(String(40), server_default="")  # whom a deputy stood in for
 
 
 class StoredRendition(Base):
@@ -407,9 +412,60 @@ class Process(Base):
 
 
 class Mailed(Base):
-    """What a person was last told by mail: a digest goes out when it says something new, at most hourly."""
+    """What a person was last told by mail: a digest goes out when it says something new, at most hourly. Claimed before
+    the mail is sent."""
 
     __tablename__ = "mailed"
     person: Mapped[str] = mapped_column(ForeignKey("person.id"), primary_key=True)
-    at: Mapped[datetime] = mapped_column(UTCTime)
-    content_hash: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime | None] = mapped_column(UTCTime)
+    told: Mapped[str] = mapped_column(Text, default="[]")  # JSON: the keys of what that mail said
+    error: Mapped[str] = mapped_column(Text, default="")  # JSON {code, facts} of what went wrong with it
+
+
+class Account(Base):
+    """A person's way into the console. The password is kept as argon2id (RFC 9106); a first one must be changed."""
+
+    __tablename__ = "account"
+    person: Mapped[str] = mapped_column(ForeignKey("person.id"), primary_key=True)
+    password_hash: Mapped[str] = mapped_column(String(200))
+    must_change: Mapped[bool]
+    changed_at: Mapped[datetime] = mapped_column(UTCTime)
+    failures: Mapped[int] = mapped_column(default=0)  # wrong passwords in a row
+    locked_until: Mapped[datetime | None] = mapped_column(UTCTime)
+
+
+class SignedIn(Base):
+    """A browser that is signed in, by the SHA-256 of its cookie: who reads the database cannot use it."""
+
+    __tablename__ = "signed_in"
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.id"), index=True)
+    since: Mapped[datetime] = mapped_column(UTCTime)
+    seen_at: Mapped[datetime] = mapped_column(UTCTime)
+
+
+class ApiToken(Base):
+    """A program's way in, with the rights of the person who made it, by its SHA-256."""
+
+    __tablename__ = "api_token"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.id"), index=True)
+    label: Mapped[str] = mapped_column(String(80))
+    made_at: Mapped[datetime] = mapped_column(UTCTime)
+    used_at: Mapped[datetime | None] = mapped_column(UTCTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UTCTime)
+
+
+class WorkingCopy(Base):
+    """What somebody types before they save it as a revision: survives a closed browser. `item_id` None: a new item;
+    `based_on`: the revision's number that it began from. `content` is the form as JSON."""
+
+    __tablename__ = "working_copy"
+    __table_args__ = (UniqueConstraint("person", "item_id"),)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.id"))
+    item_id: Mapped[int | None] = mapped_column(ForeignKey("item.id"), index=True)
+    based_on: Mapped[int]
+    content: Mapped[str] = mapped_column(Text)
+    saved_at: Mapped[datetime] = mapped_column(UTCTime)

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from alembic import command
 from sqlalchemy import CheckConstraint, Engine, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from pipeline.database import Base, open_engine
 from pipeline.migrate import config_for, upgrade
@@ -76,3 +78,24 @@ def test_an_upgrade_that_breaks_off_leaves_nothing_half_made(engine: Engine, mon
     assert "item" not in inspect(engine).get_table_names()
     upgrade(engine)
     command.check(config_for(engine))
+
+
+def test_what_was_written_before_lists_existed_is_described_and_stays_append_only(engine: Engine) -> None:
+    command.upgrade(config_for(engine), "0002")
+    content = '{"item_type": "公示", "department": "tech", "formed_on": "2026-11-20"}'
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO item (id, department, created_by, created_at) VALUES (1, 'a', 'b', :now)"),
+                           {"now": datetime.now(UTC)})  # fmt: skip
+        connection.execute(
+            text(
+                "INSERT INTO revision (item_id, number, author, created_at, title, content, content_hash) "
+                "VALUES (1, 1, 'b', :now, '标题', :content, '')"
+            ),
+            {"now": datetime.now(UTC), "content": content.encode()},
+        )
+    upgrade(engine)
+    with engine.begin() as connection:
+        row = connection.execute(text("SELECT item_type, department, formed_on FROM revision")).one()
+        assert [str(value) for value in row] == ["公示", "tech", "2026-11-20"]
+    with pytest.raises(DBAPIError), engine.begin() as connection:
+        connection.execute(text("UPDATE revision SET item_type = 'x'"))

