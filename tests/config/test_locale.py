@@ -22,15 +22,16 @@ from workers.show import NAMED, Screen
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
     path
-    for room in ("config", "channels", "pipeline", "workers", "web/inbound")
+    for room in ("config", "channels", "pipeline", "workers", "web/inbound", "web/console")
     for path in (ROOT / room).rglob("*.py")
     if "migrations" not in path.parts
 )
+TEMPLATES = sorted((ROOT / "web" / "console" / "templates").glob("*.html"))
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 CODE = re.compile(r"[a-z_]+\.[a-z_0-9]+")
 # Chosen by the name of a field, a state and so on: held against their enums below, not against the source.
 FAMILIES = ("help", "word", "field", "state", "reason", "result", "evidence", "seen", "role", "disclosure", "health",
-            "notice", "severity", "withdraw", "document", "ground")  # fmt: skip
+            "notice", "severity", "withdraw", "document", "ground", "phase", "stage")  # fmt: skip
 SPEAKERS = {"say", "line", "error", "Finding", "_wrong"}  # beside the exceptions: the first argument is a code
 OTHER_WORDS = ("召回", "撤回", "下架", "稿件", "文稿", "推送", "送达", "送审", "驳回", "审批", "批准", "终审", "勘误",
                "订正", "重试", "黑名单", "通道", "频道", "条目", "挂起", "订户")  # fmt: skip
@@ -95,7 +96,10 @@ def mentioned() -> frozenset[str]:
                 quoted = re.findall(rf'"code": "({CODE.pattern})"', node.value)
                 whole = [node.value] if CODE.fullmatch(node.value) else []
                 found |= {code for code in quoted + whole if code.partition(".")[0] in sections}
-    return frozenset(code for code in found if not code.endswith((".toml", ".json", ".csv")))
+    for template in TEMPLATES:
+        found |= set(re.findall(rf"['\"]({CODE.pattern})['\"]", template.read_text("utf-8")))
+    shown = {code for code in found if code.partition(".")[0] in sections}
+    return frozenset(code for code in shown if not code.endswith((".toml", ".json", ".csv", ".html", ".js", ".css")))
 
 
 def fields(sentence: str) -> set[str]:
@@ -139,7 +143,17 @@ def test_everything_that_is_raised_or_shown_has_a_sentence() -> None:
 
 def test_no_sentence_is_left_over() -> None:
     used = mentioned() | {code for _, code, _ in _spoken()}
+    used |= {f"web_{code}" for code in used}  # what the console says in their place
     assert {code for code in catalogue("zh") if code.partition(".")[0] not in FAMILIES} - used == set()
+
+
+def test_the_console_tells_the_same_facts_where_it_speaks_of_buttons() -> None:
+    for chosen in LANGUAGES:
+        words = catalogue(chosen)
+        instead = {code.removeprefix("web_"): code for code in words if code.startswith("web_")}
+        assert len(instead) > 10
+        assert {code for code, other in instead.items() if not fields(words[other]) <= fields(words[code])} == set()
+        assert not [code for code in instead.values() if re.search(r"fabu |--[a-z]", words[code])]
 
 
 def test_every_fact_of_a_sentence_is_given_where_it_is_raised() -> None:

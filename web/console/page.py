@@ -102,8 +102,10 @@ class Console:
         return catalogue(self.language).get(f"{section}.{name}", name)
 
     def problem(self, code: str, facts: Mapping[str, object]) -> str:
-        """The sentence for what went wrong, with names of ours in words."""
-        return problem(self.language, code, facts)
+        """The sentence for what went wrong, with names of ours in words; where it would name a command, the one that
+        speaks of buttons."""
+        here = f"web_{code}"
+        return problem(self.language, here if here in catalogue(self.language) else code, facts)
 
     def minute(self, moment: datetime | None) -> str:
         """A time as the office reads it: its own zone, to the minute."""
