@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
@@ -13,23 +13,19 @@ from lxml import etree
 from channels.contract import (
     Call,
     DeliveryError,
-    Evidence,
     Finding,
     Message,
     Receipt,
     Rendition,
-    Report,
     Seen,
     Severity,
     Unrenderable,
 )
 from channels.document import to_html
-from channels.signing import article_texts, look, plain, send
+from channels.readback import ROUND_SECONDS, look
+from channels.signing import LARGEST_DOCUMENT, Signed, article_texts, plain
 
-LARGEST_DOCUMENT = 2 * 1024 * 1024  # what the portal takes
 MOST_PAGES = 200  # of a look; what stands further back is not looked at, and so unknown
-
-ROUND_SECONDS = 60.0
 
 _EXTENSION = ("index_number", "short_title", "publisher", "department", "item_type", "formed_on")  # fabu: elements
 _Shown = dict[int, tuple[str, ...] | None]  # what a feed shows: number → content, None where it was withdrawn
@@ -37,18 +33,10 @@ _Page = tuple[_Shown, str]  # and the address of the next page, or nothing
 
 
 @dataclass(frozen=True)
-class AppFeed:
-    """`url`: where we write; `public_url`: where the app reads, the same unless given; `seconds`: limit of one call."""
+class AppFeed(Signed):
+    """Writes entries of a feed; `public_url` is where the app reads it."""
 
-    url: str
-    key: str = field(repr=False)
-    public_url: str = ""
-    seconds: float = 10.0
-
-    recall: ClassVar[bool] = True
-    evidence: ClassVar[Evidence] = Evidence.READBACK
-    addressed: ClassVar[bool] = False
-    fenced: ClassVar[bool] = True
+    slots: ClassVar[str] = "feed"
 
     def render(self, message: Message) -> Rendition:
         document = {
@@ -74,33 +62,14 @@ class AppFeed:
     def deliver(self, rendition: Rendition, call: Call) -> Receipt:
         return self._change("PUT", call, rendition.body)
 
-    def withdraw(self, call: Call) -> Receipt:
-        return self._change("DELETE", call)
-
     def verify(self, wanted: Sequence[tuple[Rendition | None, Call]]) -> list[Seen]:
         """Live rows from the Atom feed, the others from the JSON feed: feed readers keep one Atom tombstone of many."""
         live = self._walk("feed.atom", _read_atom, {call.number for rendition, call in wanted if rendition})
         gone = self._walk("feed.json", _read_json, {call.number for rendition, call in wanted if not rendition})
         return [_judge(rendition, call.number, *(live if rendition else gone)) for rendition, call in wanted]
 
-    def read_report(self, query: object) -> Report | None:
-        return None
-
-    def normalise(self, address: str) -> str:
-        """Never called: there are no recipients."""
-        return address
-
-    def check(self) -> str:
-        send("GET", self.url, "/api/health", key=self.key, seconds=self.seconds)
-        return "ok"
-
-    def _change(self, method: str, call: Call, body: bytes = b"") -> Receipt:
-        evidence = send(method, self.url, f"/api/feed/{call.number}", key=self.key, seconds=self.seconds,
-                        generation=str(call.generation), body=body)  # fmt: skip
-        return Receipt(f"{self._base()}/feed.atom#{call.number}", evidence)
-
-    def _base(self) -> str:
-        return (self.public_url or self.url).rstrip("/")
+    def _address(self, call: Call) -> str:
+        return f"{self._base()}/feed.atom#{call.number}"
 
     def _walk(self, name: str, read: Callable[[bytes], _Page], numbers: set[int]) -> tuple[_Shown, bool]:
         """What the feed shows, newest change first, until every number was met; and whether all of it was seen."""

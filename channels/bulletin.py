@@ -31,9 +31,10 @@ from channels.contract import (
     Severity,
     Unavailable,
     Unrenderable,
+    View,
 )
 from channels.document import Block, Closing
-from channels.typst import CannotTypeset, Role, fonts, title_lines, typeset
+from channels.typst import CannotTypeset, Role, fonts, pictures, title_lines, typeset
 
 MEDIA_TYPE = "application/vnd.fabu.notice+json"
 TEMPLATE = "notice/1"  # an approved notice is printed by the layout it was approved in, or not at all
@@ -81,13 +82,20 @@ class Bulletin:
     def preview(self, rendition: Rendition, posting_date: str = "") -> bytes:
         """The PDF of a notice. Without `posting_date` (ISO 8601) a blank is left to fill by pen. Raises CannotTypeset,
         and Rejected for a rendition made for another version of the layout."""
-        data = json.loads(rendition.body)
+        return typeset("notice", self._page(rendition, posting_date), self.fonts_dir)
+
+    def view(self, rendition: Rendition) -> View:
+        """The printed pages, with a blank for the posting date. Raises CannotTypeset, Rejected."""
+        return View(pages=pictures("notice", self._page(rendition), self.fonts_dir))
+
+    def _page(self, rendition: Rendition, posting_date: str = "") -> dict[str, Any]:
+        data: dict[str, Any] = json.loads(rendition.body)
         if data["template"] != TEMPLATE:
             raise Rejected("bulletin.other_template", approved=data["template"], present=TEMPLATE)
         posted = _chinese(date.fromisoformat(posting_date)) if posting_date else BLANK_DATE
         data["facts"] = [(label, posted if value is None else value) for label, value in data["facts"]]
         data["qr"] = _qr(data["address"]) if data["address"] else ""
-        return typeset("notice", data, self.fonts_dir)
+        return data
 
     def deliver(self, rendition: Rendition, call: Call) -> Receipt:
         """Write the PDF; the reference is its file name. Raises Unavailable when the folder cannot be written."""

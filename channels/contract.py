@@ -107,6 +107,19 @@ class Rendition:
 
 
 @dataclass(frozen=True)
+class View:
+    """What people will see of a rendition, to be looked at before it goes out: a page (`title`, `facts` by name of
+    field, `html` escaped and of channels/document's elements), a text in the parts it is sent in, or printed pages as
+    PNG."""
+
+    title: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    html: str = ""
+    messages: tuple[str, ...] = ()
+    pages: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
 class Call:
     """Names one intended effect: this slot, this generation, this recipient.
 
@@ -218,6 +231,9 @@ class Channel(Protocol):
 
     def render(self, message: Message) -> Rendition:
         """Pure; also the preview; attachments included. Raises Unrenderable."""
+
+    def view(self, rendition: Rendition) -> View:
+        """What people will see of it: made of the very bytes that are sent. Raises ChannelError."""
 
     def deliver(self, rendition: Rendition, call: Call) -> Receipt:
         """One effect. A "duplicate" answer for the same key is a Receipt. Raises DeliveryError."""

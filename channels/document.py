@@ -9,6 +9,7 @@ and the bars of a table drawn with |.
 """
 
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -70,12 +71,34 @@ _REFUSED = re.compile("(?P<nul>\0)|(?P<surrogate>[\ud800-\udfff])|(?P<direction>
 
 
 def decode(data: bytes) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark. Raises BadText `document.not_utf8` with the
-    `offset` of the first byte that is not."""
+    """The text of a file in UTF-8, in UTF-16 with its byte order mark, or in GB18030, which holds GBK and GB2312.
+
+    Raises BadText: `document.not_utf8` with the `offset` of the first byte that is wrong, when the rest is UTF-8: read
+    as GB18030 it would be other characters; `document.not_text`.
+    """
+    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        encoding = "utf-16"
+    else:
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            if _means_utf8(data):
+                raise BadText("document.not_utf8", offset=str(error.start)) from error
+        encoding = "gb18030"
     try:
-        return data.decode("utf-8").removeprefix("\ufeff")
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise BadText("document.not_utf8", offset=str(error.start)) from error
+        raise BadText("document.not_text") from error
+    if "\0" in text:
+        raise BadText("document.not_text")
+    return text
+
+
+def _means_utf8(data: bytes) -> bool:
+    """More of it is whole characters of UTF-8 than not. Of GB18030 about a seventh looks like UTF-8 by chance."""
+    text = data.decode("utf-8", "replace")
+    wrong = text.count("\ufffd")
+    return sum(char > "\x7f" for char in text) - wrong > wrong
 
 
 def clean(text: str) -> str:
@@ -195,6 +218,8 @@ def _cells(line: _Line, separator: str) -> tuple[str, ...]:
     if not 2 <= count <= _WIDEST_TABLE:
         return ()
     cells = tuple(cell.strip() for cell in text.split(separator))
+    if line.text[0] == line.text[-1] == separator:
+        return cells  # drawn on both sides, it is one whatever it holds
     filled = [cell for cell in cells if cell]
     if filled and any(mark.fullmatch(filled[0]) for mark in (*_MARKERS, _LIST)):
         return ()  # "1.⇥text" is a list pasted from Word

@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, ClassVar
 from urllib.parse import urljoin, urlsplit
@@ -14,39 +13,28 @@ from lxml import etree, html
 from channels.contract import (
     Call,
     DeliveryError,
-    Evidence,
     Finding,
     Message,
     Receipt,
     Rendition,
-    Report,
     Seen,
     Severity,
     Unrenderable,
 )
 from channels.document import to_html
-from channels.signing import article_texts, look, plain, send, texts
+from channels.readback import look, one_by_one
+from channels.signing import LARGEST_DOCUMENT, Signed, article_texts, plain, send, texts
 
-LARGEST_DOCUMENT = 2 * 1024 * 1024  # what the portal takes
 LARGEST_FILE = 20 * 1024 * 1024
-ROUND_SECONDS = 60.0  # one look at many: what is left then is looked at in the next round
 
 _Content = dict[str, set[tuple[str, ...]]]  # a page's fields, each with the texts of every place that shows it
 
 
 @dataclass(frozen=True)
-class Portal:
-    """`url`: where we write; `public_url`: where citizens read, the same unless given; `seconds`: limit of one call."""
+class Portal(Signed):
+    """Writes items; `public_url` is where citizens read them."""
 
-    url: str
-    key: str = field(repr=False)
-    public_url: str = ""
-    seconds: float = 10.0
-
-    recall: ClassVar[bool] = True
-    evidence: ClassVar[Evidence] = Evidence.READBACK
-    addressed: ClassVar[bool] = False
-    fenced: ClassVar[bool] = True
+    slots: ClassVar[str] = "items"
 
     def render(self, message: Message) -> Rendition:
         document = {
@@ -86,31 +74,11 @@ class Portal:
             send("PUT", self.url, f"/api/files/{file.sha256}", key=self.key, seconds=self.seconds, body=file.content)
         return self._change("PUT", call, rendition.body)
 
-    def withdraw(self, call: Call) -> Receipt:
-        return self._change("DELETE", call)
-
     def verify(self, wanted: Sequence[tuple[Rendition | None, Call]]) -> list[Seen]:
-        until = time.monotonic() + ROUND_SECONDS
-        return [self._look(*row) if time.monotonic() < until else Seen.UNKNOWN for row in wanted]
-
-    def read_report(self, query: object) -> Report | None:
-        return None
-
-    def normalise(self, address: str) -> str:
-        """Never called: there are no recipients."""
-        return address
-
-    def check(self) -> str:
-        send("GET", self.url, "/api/health", key=self.key, seconds=self.seconds)
-        return "ok"
-
-    def _change(self, method: str, call: Call, body: bytes = b"") -> Receipt:
-        evidence = send(method, self.url, f"/api/items/{call.number}", key=self.key, seconds=self.seconds,
-                        generation=str(call.generation), body=body)  # fmt: skip
-        return Receipt(self._address(call), evidence)
+        return one_by_one(self._look, wanted)
 
     def _address(self, call: Call) -> str:
-        return f"{(self.public_url or self.url).rstrip('/')}/i/{call.number}"
+        return f"{self._base()}/i/{call.number}"
 
     def _look(self, rendition: Rendition | None, call: Call) -> Seen:
         try:

@@ -1,4 +1,4 @@
-"""How our own portal is spoken to: signed writes, and looks as a citizen has them.
+"""How our own portal is spoken to: the head of its two channels, signed writes, and what of its texts is compared.
 
 The signature is an HMAC-SHA256 with the shared key over method, path and query below the base address, generation,
 timestamp (Unix seconds) and the SHA-256 of the body, each on its line.
@@ -7,11 +7,47 @@ timestamp (Unix seconds) and the SHA-256 of the body, each on its line.
 import hashlib
 import hmac
 import time
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from lxml import etree, html
 
-from channels.contract import Rejected, Unavailable
-from channels.http import CONNECT_SECONDS, LARGEST_ANSWER, judge, read, session, transport
+from channels.contract import Call, Receipt, Rejected, Unavailable
+from channels.http import CONNECT_SECONDS, judge, read, session, transport
+from channels.readback import Readback
+
+LARGEST_DOCUMENT = 2 * 1024 * 1024  # what the portal takes
+
+
+@dataclass(frozen=True)
+class Signed(Readback):
+    """`url`: where we write; `public_url`: where the outside reads, the same unless given; `seconds`: limit of one
+    call. A subclass says below which part of the interface its slots lie, and where one of them is read."""
+
+    slots: ClassVar[str]
+
+    url: str
+    key: str = field(repr=False)
+    public_url: str = ""
+    seconds: float = 10.0
+
+    def withdraw(self, call: Call) -> Receipt:
+        return self._change("DELETE", call)
+
+    def check(self) -> str:
+        send("GET", self.url, "/api/health", key=self.key, seconds=self.seconds)
+        return "ok"
+
+    def _change(self, method: str, call: Call, body: bytes = b"") -> Receipt:
+        evidence = send(method, self.url, f"/api/{self.slots}/{call.number}", key=self.key, seconds=self.seconds,
+                        generation=str(call.generation), body=body)  # fmt: skip
+        return Receipt(self._address(call), evidence)
+
+    def _base(self) -> str:
+        return (self.public_url or self.url).rstrip("/")
+
+    def _address(self, call: Call) -> str:
+        raise NotImplementedError
 
 
 def signed(key: str, method: str, target: str, generation: str, body: bytes) -> dict[str, str]:
@@ -47,14 +83,6 @@ def send(
             raise
         read(answer)
     return f"{answer.status_code} generation {generation}" if generation else str(answer.status_code)
-
-
-def look(address: str, seconds: float, largest: int = LARGEST_ANSWER) -> tuple[int, bytes]:
-    """Status and bytes of a public address, read as anyone would: unsigned, no cookies. Raises DeliveryError."""
-    with transport():
-        session().cookies.clear()
-        answer = session().get(address, timeout=(CONNECT_SECONDS, seconds), allow_redirects=False, stream=True)
-        return answer.status_code, read(answer, largest)
 
 
 def plain(text: str) -> str:

@@ -28,6 +28,7 @@ from channels.contract import (
     Seen,
     Severity,
     Unrenderable,
+    View,
 )
 
 # UTF-16 units. A part of a long SMS loses three to the header that joins them (3GPP TS 23.040, 9.2.3.24).
@@ -110,6 +111,9 @@ class Sms:
         if findings:
             raise Unrenderable(*findings)
         return Rendition("text/plain; charset=utf-8", (signature + text).encode())
+
+    def view(self, rendition: Rendition) -> View:
+        return View(messages=tuple(parts(rendition.body.decode())))
 
     def deliver(self, rendition: Rendition, call: Call) -> Receipt:
         """One SMS to `call.recipient`, a number as `normalise` returns it. Raises DeliveryError."""

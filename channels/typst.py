@@ -15,6 +15,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from threading import local
+from typing import Any
 
 import typst
 from fontTools.ttLib import TTFont
@@ -23,6 +24,7 @@ from channels.contract import ChannelError
 
 TEMPLATES = Path(__file__).parent / "templates"
 SUBSTITUTES = Path(__file__).parent / "fonts"
+SCREEN_PPI = 110.0  # of pictures: an A4 page is some 900 pixels wide
 
 
 class Role(StrEnum):
@@ -86,17 +88,24 @@ def typeset(template: str, data: Mapping[str, object], fonts_dir: Path | None = 
     Raises CannotTypeset (`typst.cannot_typeset`, detail) for an error and for any warning: both are faults of the
     template or the installation, never of a text.
     """
+    (pdf,) = _compiled(template, data, fonts_dir, format="pdf", pdf_standards="ua-1", timestamp=0)
+    return pdf
+
+
+def pictures(template: str, data: Mapping[str, object], fonts_dir: Path | None = None) -> tuple[bytes, ...]:
+    """The same pages as PNG, one each, for a screen. Raises CannotTypeset."""
+    return _compiled(template, data, fonts_dir, format="png", ppi=SCREEN_PPI)
+
+
+def _compiled(template: str, data: Mapping[str, object], fonts_dir: Path | None, **how: Any) -> tuple[bytes, ...]:
     inputs = {"data": json.dumps(data, ensure_ascii=False), "fonts": json.dumps(fonts(fonts_dir).families)}
     try:
-        pdf, warnings = _compiler(template, fonts_dir).compile_with_warnings(
-            sys_inputs=inputs, format="pdf", pdf_standards="ua-1", timestamp=0
-        )
+        made, warnings = _compiler(template, fonts_dir).compile_with_warnings(sys_inputs=inputs, **how)
     except typst.TypstError as error:
         raise CannotTypeset("typst.cannot_typeset", template=template, detail=error.message) from error
     if warnings:
         raise CannotTypeset("typst.cannot_typeset", template=template, detail=warnings[0].message)
-    assert isinstance(pdf, bytes)
-    return pdf
+    return (made,) if isinstance(made, bytes) else tuple(made or ())
 
 
 _kept = local()

@@ -284,3 +284,12 @@ def history(rt: Runtime, item_id: int) -> History:
                 for one in submissions
             ),
         )  # fmt: skip
+
+
+def last_approved(rt: Runtime, item_id: int) -> Draft | None:
+    """The text that was approved last, in force or not any more; None when none ever was."""
+    with rt.reading() as db:
+        once = (Stage.APPROVED, Stage.SUPERSEDED, Stage.WITHDRAWN)
+        latest = select(Submission.revision_id).where(Submission.item_id == item_id, Submission.stage.in_(once))
+        revision_id = db.scalar(latest.order_by(Submission.id.desc()).limit(1))
+        return read_draft(db, db.get_one(Revision, revision_id)) if revision_id is not None else None

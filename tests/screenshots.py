@@ -40,6 +40,10 @@ PAGES: Mapping[str, tuple[str, str]] = {
     "items": ("wang", "/items"),
     "item": ("wang", "/items/2"),
     "item-returned": ("zhao", "/items/{returned}"),
+    "reviews": ("li", "/reviews"),
+    "review": ("li", "/items/{reviewing}/review"),
+    "review-correction": ("li", "/items/{correcting}/review"),
+    "review-gone": ("li", "/items/{returned}/review"),
     "problem": ("zhao", "/items/999"),
 }
 
@@ -99,6 +103,11 @@ def _more_items(rt: Runtime) -> dict[str, int]:
     ):
         made[phase], author = write(place, title)
         review.submit(rt, actor(author), made[phase], ["portal", "app_feed"])
+    told = samples[1]
+    changed = told.draft.text.replace("共5个工作日", "共7个工作日").replace("2026年11月20日止", "2026年11月24日止")
+    made["correcting"] = 2
+    review.correct(rt, actor(told.author), 2, replace(told.draft, text=changed, summary="公示期延长为7个工作日。"))
+    review.submit(rt, actor(told.author), 2)
     with rt.reading() as db:
         from pipeline.models import Submission  # the hash that the officer saw
 

@@ -28,6 +28,7 @@ from channels.contract import (
     Rendition,
     Seen,
     Unavailable,
+    View,
 )
 
 Op = Literal["deliver", "withdraw", "verify", "check"]
@@ -98,6 +99,10 @@ class RecordingChannel:
         """All of the message, as JSON."""
         body = json.dumps(asdict(replace(message, files=())), default=str, ensure_ascii=False)
         return Rendition("application/json", body.encode(), message.files)
+
+    def view(self, rendition: Rendition) -> View:
+        message = json.loads(rendition.body)
+        return View(title=message["title"], messages=(message["sms_text"],) if message["sms_text"] else ())
 
     def deliver(self, rendition: Rendition, call: Call) -> Receipt:
         return self._act("deliver", call, rendition.digest)

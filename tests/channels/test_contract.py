@@ -374,3 +374,10 @@ def test_with_everything_down_a_look_knows_nothing(
 def test_a_check_of_what_is_down_says_so(open_channel: Callable[[str], Channel]) -> None:
     with pytest.raises(DeliveryError):
         open_channel(refused_url()).check()
+
+
+def test_what_a_reviewer_looks_at_is_made_of_the_bytes_that_are_sent(rig: Rig, number: int) -> None:
+    view = rig.channel.view(rig.channel.render(message(number)))
+    seen = [view.title, view.html, *view.messages, *(page[:8] for page in view.pages)]
+    assert any(seen)
+    assert all(page == b"\x89PNG\r\n\x1a\n" for page in (one[:8] for one in view.pages))

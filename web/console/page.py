@@ -46,6 +46,8 @@ templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+# HTML that channels/document.to_html made is the only kind that is not escaped again.
+templates.filters |= {"published": Markup, "base64": lambda content: base64.b64encode(content).decode()}
 
 
 class SignInFirst(Exception):

@@ -1,0 +1,91 @@
+"""What will go out on each channel, to be looked at before it does: of a stored submission, or of a text being written.
+
+Both are made by the channel's own `render` and `view`, so what was looked at is what is sent.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from channels.contract import Channel, ChannelError, Finding, Message, Rendition, Severity, Unrenderable, View
+from pipeline import subscribers
+from pipeline.models import StoredRendition, Submission
+from pipeline.renditions import load_renditions
+from pipeline.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Preview:
+    """One channel: what people will see (None: it cannot be shown, `findings` say why), and how many will be sent it
+    where it is sent to recipients."""
+
+    channel: str
+    label: str
+    view: View | None
+    findings: tuple[Finding, ...] = ()
+    recipients: int | None = None
+
+
+def of_submission(rt: Runtime, item_id: int, hash: str) -> list[Preview]:
+    """Every stored rendition of the item's submission with this hash, in the order of the channels."""
+    with rt.reading() as db:
+        latest = select(func.max(Submission.id)).where(Submission.item_id == item_id, Submission.hash == hash)
+        stored = db.execute(
+            select(StoredRendition.channel, StoredRendition.id).where(
+                StoredRendition.submission_id == latest.scalar_subquery()
+            )
+        ).all()
+        by_id = load_renditions(db, {row.id for row in stored})
+    renditions = {row.channel: by_id[row.id] for row in stored}
+    known = [_shown(rt, name, renditions[name]) for name in rt.channels if name in renditions]
+    gone = [Preview(name, name, None) for name in sorted(renditions.keys() - rt.channels.keys())]
+    return known + gone
+
+
+def of_message(rt: Runtime, message: Message, channels: Collection[str]) -> list[Preview]:
+    """How a message would look on these channels now. What cannot be rendered says why."""
+    return [_rendered(rt, name, message) for name in rt.channels if name in channels]
+
+
+def _rendered(rt: Runtime, name: str, message: Message) -> Preview:
+    try:
+        return _shown(rt, name, rt.channels[name].adapter.render(message))
+    except Unrenderable as error:
+        return Preview(name, rt.channels[name].section.label, None, tuple(error.findings))
+
+
+def _shown(rt: Runtime, name: str, rendition: Rendition) -> Preview:
+    opened = rt.channels[name]
+    told = subscribers.count(rt, name) if opened.adapter.addressed else None
+    try:
+        return Preview(name, opened.section.label, _view(opened.adapter, rendition), (), told)
+    except ChannelError as error:  # approved in a layout that is no more, for instance
+        reason = Finding(error.code, Severity.BLOCK, facts=_texts(error.facts))
+        return Preview(name, opened.section.label, None, (reason,), told)
+
+
+def _texts(facts: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(fact) for name, fact in facts.items()}
+
+
+def _view(adapter: Channel, rendition: Rendition) -> View:
+    """Kept for a while: printed pages take some 10 ms each to set, and are looked at again and again."""
+    key = (id(adapter), rendition.digest)
+    with _guard:
+        if key in _kept:
+            _kept.move_to_end(key)
+            return _kept[key]
+    view = adapter.view(rendition)
+    with _guard:
+        _kept[key] = view
+        while len(_kept) > MOST_KEPT:
+            _kept.popitem(last=False)
+    return view
+
+
+MOST_KEPT = 64
+_kept: OrderedDict[tuple[int, str], View] = OrderedDict()
+_guard = threading.Lock()

@@ -1,0 +1,100 @@
+"""Reviews: what waits for me, and a submission exactly as it will go out, to be decided."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Response
+from fastapi.responses import RedirectResponse
+
+from channels.document import parse, to_html
+from pipeline import desk, differences, items, previews, review, staff
+from pipeline.decisions import Refused
+from pipeline.states import Ground
+from web.console.page import Console, Posted, Signed
+
+routes = APIRouter()
+
+
+@routes.get("/reviews")
+def reviews_page(console: Signed) -> Response:
+    """All that is under review; what waits for the reader first."""
+    mine = desk.desk(console.rt, console.person).reviews
+    taken = {one.item for one in mine}
+    department = None if console.person.roles - {"author"} else console.person.department
+    others = [
+        one
+        for one in desk.reviews_waiting(console.rt)
+        if one.item not in taken and (department in (None, one.department) or console.person.id in one.authors)
+    ]
+    return console.page("reviewing-list.html", mine=mine, others=others, names=staff.names(console.rt))
+
+
+@routes.get("/items/{item:int}/review")
+def review_page(console: Signed, item: int) -> Response:
+    return _page(console, item)
+
+
+def _page(console: Console, item: int, wrong: Refused | None = None, reason: str = "") -> Response:
+    items.require_visible(console.rt, console.person, item)
+    try:
+        view = desk.submission(console.rt, item)
+    except Refused:  # somebody decided, or edited it, since the link was made
+        return console.page("reviewing-gone.html", 409, history=items.history(console.rt, item),
+                            names=staff.names(console.rt))  # fmt: skip
+    waiting = next(one for one in desk.reviews_waiting(console.rt) if one.item == item)
+    mine = desk.desk(console.rt, console.person).reviews
+    own = next((one for one in mine if one.item == item), None)
+    history, before = items.history(console.rt, item), items.last_approved(console.rt, item)
+    return console.page(
+        "reviewing-review.html", 409 if wrong else 200,
+        view=view, waiting=waiting, own=own, more=len(mine) - (own is not None),
+        previews=previews.of_submission(console.rt, item, view.hash),
+        changes=differences.between(before, history.draft) if before is not None else None,
+        history=history,
+        names=staff.names(console.rt), grounds=list(Ground), reason=reason,
+        html=to_html(parse(view.draft.text)),
+        wrong=console.problem(wrong.code, wrong.facts) if wrong else "",
+    )  # fmt: skip
+
+
+@routes.post("/items/{item:int}/approve")
+def approve(console: Posted, item: int, hash: Annotated[str, Form()] = "") -> Response:
+    try:
+        last = review.approve(console.rt, console.actor, item, hash)
+    except Refused as error:
+        return _page(console, item, error)
+    return _on(console, "reviewing.approved_last" if last else "reviewing.approved", item)
+
+
+@routes.post("/items/{item:int}/return")
+def return_(console: Posted, item: int, reason: Annotated[str, Form()] = "") -> Response:
+    try:
+        review.return_(console.rt, console.actor, item, reason)
+    except Refused as error:
+        return _page(console, item, error, reason)
+    return _on(console, "reviewing.returned", item)
+
+
+@routes.post("/items/{item:int}/refuse")
+def refuse(
+    console: Posted, item: int, ground: Annotated[str, Form()] = "", reason: Annotated[str, Form()] = ""
+) -> Response:
+    try:
+        if ground not in set(Ground):
+            raise Refused("reviewing.ground_missing")
+        review.refuse(console.rt, console.actor, item, Ground(ground), reason)
+    except Refused as error:
+        return _page(console, item, error, reason)
+    return _on(console, "reviewing.refused", item)
+
+
+def _on(console: Console, said: str, item: int) -> Response:
+    """After a decision the next one that waits for the same person; the desk when there is none."""
+    mine = desk.desk(console.rt, console.person).reviews
+    to = f"/items/{mine[0].item}/review" if mine else "/"
+    return console.done(to, said, item=item, more=len(mine))
+
+
+@routes.get("/reviews/next")
+def next_review(console: Signed) -> Response:
+    mine = desk.desk(console.rt, console.person).reviews
+    return RedirectResponse(console.link(f"/items/{mine[0].item}/review" if mine else "/reviews"), 303)
