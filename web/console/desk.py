@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Response
 
+from pipeline import desk, staff
 from web.console.page import Signed
 
 routes = APIRouter()
@@ -9,4 +10,7 @@ routes = APIRouter()
 
 @routes.get("/")
 def my_desk(console: Signed) -> Response:
-    return console.page("desk.html")
+    labels = {name: opened.section.label for name, opened in console.rt.channels.items()}
+    return console.page(
+        "desk.html", desk=desk.desk(console.rt, console.person), names=staff.names(console.rt), labels=labels
+    )
