@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench lock clean
+.PHONY: demo test bench bundle lock clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/fabu demo --data var/demo
@@ -18,6 +18,10 @@ test: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.bench
+
+# For a server without the internet: dist/fabu-VERSION-linux.tar.gz, x86-64 and arm64, Python 3.11 to 3.13.
+bundle: $(VENV)/runtime.stamp
+	$(BIN)/python -m workers.bundle.build
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -39,4 +43,4 @@ lock:
 	    --no-annotate --quiet --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) var
+	rm -rf $(VENV) var dist

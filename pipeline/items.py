@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session, aliased
 from config.settings import Person
 from pipeline.decisions import Refused, review_role
 from pipeline.drafts import Draft, read_draft
-from pipeline.models import Approval, Item, Revision, Submission
+from pipeline.models import Approval, Delivery, Item, Revision, Submission
 from pipeline.runtime import Runtime
-from pipeline.states import Stage
+from pipeline.states import Stage, State
 
 
 class Phase(StrEnum):
@@ -57,6 +57,17 @@ class Query:
     author: str = ""
     formed_from: date | None = None
     formed_to: date | None = None
+    sent: bool = False  # only what was ever approved for a channel
+    channel: str = ""
+    state: State | None = None  # of one of its deliveries, on `channel` where that is given
+
+
+def date_of(text: str) -> date | None:
+    """A day that somebody typed, or None: a filter that cannot be read asks for nothing."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -122,6 +133,14 @@ def _conditions(person: Person, query: Query, latest: type[Revision]) -> list[Co
         conditions.append(latest.formed_on <= query.formed_to)
     if query.phase:
         conditions.append(_in_phase(query.phase, latest))
+    if query.sent or query.channel or query.state:
+        delivery = [Delivery.item_id == Item.id]
+        if query.channel:
+            delivery.append(Delivery.channel == query.channel)
+        if query.state:
+            # Of a slot with recipients they are what counts: the slot itself is only their plan.
+            delivery += [Delivery.state == query.state, Delivery.expanded_at.is_(None)]
+        conditions.append(exists().where(*delivery))
     return conditions
 
 

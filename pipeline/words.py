@@ -44,3 +44,8 @@ def state_code(cell: Cell) -> str:
     if cell.state is State.ACCEPTED and cell.evidence is Evidence.REPORT:
         return "state.no_report_yet"
     return f"state.{cell.state}"
+
+
+def masked(recipient: str) -> str:
+    """138****1234 (domain: suggested masking)."""
+    return f"{recipient[:3]}****{recipient[-4:]}" if len(recipient) >= 11 else recipient

@@ -47,6 +47,9 @@ PAGES: Mapping[str, tuple[str, str]] = {
     "review": ("li", "/items/{reviewing}/review"),
     "review-correction": ("li", "/items/{correcting}/review"),
     "review-gone": ("li", "/items/{returned}/review"),
+    "reach": ("wang", "/reach"),
+    "reach-item": ("wang", "/items/7/reach"),
+    "withdraw": ("chen", "/items/7/withdraw"),
     "problem": ("zhao", "/items/999"),
 }
 

@@ -1,6 +1,5 @@
 """Items: the list that people search, and one item with where it stands and what may be done with it."""
 
-from datetime import date
 from typing import Annotated
 from urllib.parse import quote, urlencode
 
@@ -28,8 +27,8 @@ def items_page(
         department=department,
         item_type=type,
         author=console.person.id if mine else "",
-        formed_from=_day(formed_from),
-        formed_to=_day(formed_to),
+        formed_from=items.date_of(formed_from),
+        formed_to=items.date_of(formed_to),
     )
     found = items.search(console.rt, console.person, query, page, SIZE)
     asked = {
@@ -69,10 +68,3 @@ def file(console: Signed, item: int, sha256: str) -> Response:
             }
             return Response(one.content, media_type=one.media_type, headers=headers)
     raise HTTPException(404)
-
-
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None

@@ -138,6 +138,12 @@ class Console:
             answer.delete_cookie(FLASH, path=self.base or "/")
         return answer
 
+    def fragment(self, template: str, **values: Any) -> str:
+        """A part of a page, for the page's own module."""
+        return templates.get_template(template).render(
+            console=self, t=self.t, word=self.word, link=self.link, marks=MARKS, State=State, **values
+        )
+
     def csrf_field(self) -> Markup:
         token = self.visitor.csrf if self.visitor is not None else ""
         return Markup('<input type="hidden" name="csrf" value="{}">').format(token)
