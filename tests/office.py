@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from config.settings import Settings
-from pipeline import confirm, publish, reach, reports, review, staff
+from pipeline import confirm, items, publish, reach, reports, review, staff
 from pipeline.database import open_engine
 from pipeline.decisions import Actor
 from pipeline.drafts import Draft
@@ -127,6 +127,10 @@ class Bureau:
 
     def state(self, item: int, channel: str) -> str:
         return self.cell(item, channel).state.value
+
+    def state_of(self, item: int) -> str:
+        """Where the item itself is on its way."""
+        return items.line(self.rt, item).phase.value
 
     def effects(self, channel: str) -> list[Recorded]:
         return effects(self.rt.settings.data / channel)

@@ -73,6 +73,12 @@ def let_in(bureau: Bureau, *people: str) -> None:
 
 
 @pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """Pages are tried on SQLite; what they ask of the ledger is tried on both databases in tests/pipeline."""
+    return f"sqlite:///{tmp_path / 'fabu.db'}"
+
+
+@pytest.fixture
 def open_console(open_office: Callable[..., Bureau]) -> Iterator[Callable[..., Office]]:
     """Opens a console on the bureau with changed settings, everybody let in."""
     servers: list[tuple[uvicorn.Server, threading.Thread]] = []
