@@ -50,6 +50,12 @@ PAGES: Mapping[str, tuple[str, str]] = {
     "reach": ("wang", "/reach"),
     "reach-item": ("wang", "/items/7/reach"),
     "withdraw": ("chen", "/items/7/withdraw"),
+    "admin-channels": ("admin", "/admin/channels"),
+    "admin-people": ("admin", "/admin/people"),
+    "admin-person": ("admin", "/admin/people/chen"),
+    "admin-departments": ("admin", "/admin/departments"),
+    "admin-deputies": ("admin", "/admin/deputies"),
+    "tokens": ("wang", "/tokens"),
     "problem": ("zhao", "/items/999"),
 }
 

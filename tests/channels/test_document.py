@@ -492,15 +492,50 @@ def test_bad_text_is_refused_and_its_line_named(text: str, code: str) -> None:
     assert caught.value.facts.get("line") == (None if code == "document.empty" else "2")
 
 
-def test_a_file_is_read_as_utf8_with_or_without_its_mark() -> None:
-    assert decode("张店".encode()) == decode("张店".encode("utf-8-sig")) == "张店"
+MARKED_BIG_END = "\ufeff".encode("utf-16-be")
 
 
-@pytest.mark.parametrize(("data", "offset"), [("ab张店".encode("gb18030"), "2"), ("张".encode("utf-16"), "0")])
-def test_a_file_that_is_not_utf8_is_refused_with_the_place(data: bytes, offset: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gb18030", "gbk", "gb2312"])
+def test_a_file_is_read_in_every_encoding_that_offices_save(encoding: str) -> None:
+    assert decode(SEED.encode(encoding)) == SEED
+    assert decode("张店".encode(encoding)) == "张店"
+
+
+def test_utf16_is_read_from_either_end_and_gb18030_to_its_rarest_characters() -> None:
+    assert decode(MARKED_BIG_END + "张店".encode("utf-16-be")) == "张店"
+    assert decode("㑇𠀀镕".encode("gb18030")) == "㑇𠀀镕"
+
+
+@pytest.mark.parametrize("broken", [0, 1, 400])
+def test_utf8_with_a_broken_byte_is_not_read_as_other_characters(broken: int) -> None:
+    data = bytearray(SEED.strip().encode())
+    at = next(n for n in range(broken, len(data)) if data[n] > 0x7F)
+    data[at] = 0x41
+    with pytest.raises(BadText) as caught:
+        decode(bytes(data))
+    assert caught.value.code == "document.not_utf8" and abs(int(caught.value.facts["offset"]) - at) < 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+        b"\xff\xfea",  # half a character
+        "\ufeff张\0".encode("utf-16-le"),
+        "事项\0".encode("gb18030"),
+        b"\xff\xd8\xff\xe0JFIF",
+    ],
+)
+def test_what_is_no_text_is_not_read_as_one(data: bytes) -> None:
     with pytest.raises(BadText) as caught:
         decode(data)
-    assert (caught.value.code, caught.value.facts) == ("document.not_utf8", {"offset": offset})
+    assert caught.value.code == "document.not_text"
+
+
+def test_a_table_drawn_on_both_sides_holds_numbers_and_sentences() -> None:
+    text = "| 序号 | 事项 |\n| 1. | 公开指南 |\n| （一） | 目录 |\n| 以上事项由局办公室负责，逾期不报的通报批评。 |  |"
+    (table,) = parse(text)
+    assert isinstance(table, Table) and [row[0] for row in table.rows][1:3] == ["1.", "（一）"]
 
 
 # The samples: what the demo publishes, read as the office would read it

@@ -47,7 +47,11 @@ templates = Environment(
     lstrip_blocks=True,
 )
 # HTML that channels/document.to_html made is the only kind that is not escaped again.
-templates.filters |= {"published": Markup, "base64": lambda content: base64.b64encode(content).decode()}
+templates.filters |= {
+    "set": frozenset,
+    "published": Markup,
+    "base64": lambda content: base64.b64encode(content).decode(),
+}
 
 
 class SignInFirst(Exception):

@@ -2,6 +2,6 @@
 
 # ruff: noqa: I001  (in the order of the help: an item's way first)
 from workers.commands.common import app
-from workers.commands import writing, reviewing, delivering, channels, running
+from workers.commands import writing, importing, reviewing, delivering, channels, running, service, watching
 
-__all__ = ["app", "channels", "delivering", "reviewing", "running", "writing"]
+__all__ = ["app", "channels", "delivering", "importing", "reviewing", "running", "service", "watching", "writing"]

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pipeline import intake, reach, review
+from pipeline.docx import Body
 from pipeline.drafts import Draft, latest_revision, read_draft
 from workers.commands.common import (
     DEFAULT_DATA,
@@ -65,11 +66,13 @@ def new(
 ) -> None:
     with Open(data, as_json) as here:
         actor = here.actor(person)
-        if title is None and not as_json and sys.stdin.isatty():
+        body = intake.read_body(here.rt, file)
+        title = title or body.title
+        if not title and not as_json and sys.stdin.isatty():
             title = typer.prompt(here.screen.say("draft.ask_title"))
         blank = Draft(
-            title=title or "",
-            text=intake.read_text(file),
+            title=title,
+            text=body.text,
             item_type=item_type or here.rt.settings.item_types[0],
             department=actor.person.department,
             formed_on=here.rt.now().astimezone(here.rt.settings.zone).date(),
@@ -78,11 +81,14 @@ def new(
             blank, department=department, formed_on=day(formed), summary=summary, document_number=number,
             keywords=tuple(keyword) if keyword else None, theme=theme, source=source, short_title=short_title,
             sms_text=sms, period=period(period_from, period_to), objection_contact=contact,
-            corrects=_index_number(here, corrects), files=_files(attach),
+            corrects=_index_number(here, corrects), files=(*body.pictures, *(_files(attach) or ())),
         )  # fmt: skip
-        item = review.create(here.rt, actor, draft)
-        here.screen.json({"item": item, "revision": 1})
+        item = review.create(here.rt, actor, draft, intake.remember(here.rt, file))
+        findings = intake.findings_of(body, draft.title)
+        here.screen.json({"item": item, "revision": 1, "findings": [asdict(one) for one in findings]})
         here.screen.line("draft.created", item=item, title=draft.title)
+        if not as_json:
+            here.screen.findings(findings)
 
 
 def _revise(decide: Callable[..., int], done: str) -> Callable[..., None]:
@@ -114,15 +120,22 @@ def _revise(decide: Callable[..., int], done: str) -> Callable[..., None]:
             item = here.item(name)
             with here.rt.reading() as db:
                 before = read_draft(db, latest_revision(db, item))
+            body = intake.read_body(here.rt, file) if file else Body("")
+            files = _files(attach)
+            if file:
+                files = intake.with_pictures(file, body, files or before.files)
             draft = _changed(
-                before, text=intake.read_text(file) if file else None, title=title, item_type=item_type,
+                before, text=body.text or None, title=title, item_type=item_type,
                 department=department, formed_on=day(formed), summary=summary, document_number=number,
                 keywords=tuple(keyword) if keyword else None, theme=theme, source=source, short_title=short_title,
-                sms_text=sms, period=period(period_from, period_to), objection_contact=contact, files=_files(attach),
+                sms_text=sms, period=period(period_from, period_to), objection_contact=contact, files=files,
             )  # fmt: skip
             revision = decide(here.rt, here.actor(person), item, draft)
-            here.screen.json({"item": item, "revision": revision})
+            findings = intake.findings_of(body, draft.title)
+            here.screen.json({"item": item, "revision": revision, "findings": [asdict(one) for one in findings]})
             here.screen.line(done, item=item, revision=revision)
+            if not as_json:
+                here.screen.findings(findings)
 
     return command
 
