@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -93,9 +94,8 @@ def create(runtime: Runtime | None = None) -> ASGIApp:
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:
-        return Response(
-            "出错了，没有保存。请稍后再试；仍然如此请告诉管理员。\nSomething broke; nothing was saved.", 500
-        )
+        words = "出错了，没有保存。请稍后再试；仍然如此请告诉管理员。\nSomething broke; nothing was saved."
+        return PlainTextResponse(words, 500)
 
     return _Guarded(app, urlsplit(rt.settings.console_url).path.rstrip("/"))
 
