@@ -16,7 +16,7 @@ from pipeline.database import open_engine
 from pipeline.migrate import upgrade
 from pipeline.runtime import open_channels
 
-PORTS = {"portal": 8001, "inbound": 8002, "sandbox": 8003}
+PORTS = {"portal": 8001, "inbound": 8002, "sandbox": 8003, "console": 8004}
 ZONE = ZoneInfo("Asia/Shanghai")
 Edit = Callable[[str, str], Path]
 
@@ -237,6 +237,13 @@ def test_any_folder_can_be_the_data_directory(name: str, tmp_path: Path) -> None
     upgrade(engine)
     engine.dispose()
     assert (data / "fabu.db").stat().st_size > 0
+
+
+def test_a_part_that_is_new_in_a_release_gets_a_port_and_the_others_keep_theirs(data: Path) -> None:
+    old = {part: port for part, port in PORTS.items() if part != "console"}
+    (data / "ports.json").write_text(json.dumps(old))
+    config.prepare(data, ports=dict.fromkeys(config.PARTS, 9000))
+    assert json.loads((data / "ports.json").read_text()) == {**old, "console": 9000}
 
 
 def test_the_index_numbers_template_keeps_its_own_names(edit: Edit) -> None:

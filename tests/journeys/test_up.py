@@ -15,7 +15,7 @@ from workers.supervise import free_ports
 
 EVERYWHERE = {"portal": "confirmed", "app_feed": "confirmed"}
 # The broker last: worker and beat must find the new one, not the new one them.
-EACH_IN_TURN = ("beat", "worker", "sandbox", "inbound", "portal", "valkey")
+EACH_IN_TURN = ("beat", "worker", "sandbox", "inbound", "console", "portal", "valkey")
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def test_whichever_process_is_killed_it_comes_back_and_the_next_item_arrives(place: Place) -> None:
     up = place.up()
     assert page(place.address("portal")) and page(place.address("sandbox"))
-    assert page(place.address("inbound") + "/health") == "ok"
+    assert page(place.address("inbound") + "/health") == page(place.address("console") + "/health") == "ok"
     assert set(place.pids()) == set(EACH_IN_TURN)
 
     for name in EACH_IN_TURN:
         killed = place.pids()[name]
         os.kill(killed, signal.SIGKILL)
         until(lambda name=name, killed=killed: place.pids()[name] != killed and _runs(place.pids()[name]))  # type: ignore[misc]
-    until(lambda: all(page(place.address(part)) for part in ("portal", "inbound", "sandbox")))
+    until(lambda: all(page(place.address(part)) for part in ("portal", "inbound", "console", "sandbox")))
 
     item = place.publish("每个进程都重启过")
     until(lambda: "每个进程都重启过" in page(f"{place.address('portal')}/i/{item}"))

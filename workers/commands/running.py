@@ -1,5 +1,6 @@
 """Running Fabu: the stack, the ledger's schema, the demonstration."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from config.locale import language
 from pipeline import accounts, staff
 from pipeline.migrate import set_up
 from pipeline.runtime import open_runtime
+from workers import show
 from workers.commands.common import DEFAULT_DATA, AsJson, Data, Open, app, help_, show_in
 
 
@@ -25,12 +27,11 @@ def up(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     with embedded.running(settings) as supervisor:
         feed = f"{settings.public_url}/feed.json"
         sandbox = config.local_addresses(settings.data)["sandbox"] if embedded.rehearses(settings) else None
-        console, first = settings.console_url, _first_password(settings)
+        console = settings.console_url
         addresses = {"console": console, "portal": settings.public_url, "feed": feed, "sandbox": sandbox}
         screen.json({"data": str(settings.data), **addresses})
         screen.line("up.running", console=console, portal=settings.public_url, feed=feed)
-        if first is not None:
-            screen.line("up.first_password", person=first[0], password=first[1])
+        _let_the_first_in(settings, screen, data)
         if sandbox is not None:
             screen.line("up.sandbox", sandbox=sandbox)
         screen.line("up.stop")
@@ -39,14 +40,18 @@ def up(data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
         screen.line("up.stopping")
 
 
-def _first_password(settings: config.Settings) -> tuple[str, str] | None:
-    """The way in for the first administrator, when nobody has one yet."""
+def _let_the_first_in(settings: config.Settings, screen: show.Screen, data: Path) -> None:
+    """While nobody has a password: the administrator's first one, to a terminal; a log only learns how to get it."""
     rt = open_runtime(settings)
     try:
-        administrators = [one for one in staff.people(rt) if "admin" in one.roles]
-        if not administrators or not accounts.without_account(rt):
-            return None
-        return administrators[0].id, accounts.first_password(rt, administrators[0].id)
+        administrator = next((one for one in staff.people(rt) if "admin" in one.roles), None)
+        if administrator is None or not accounts.without_account(rt):
+            return
+        if sys.stdout.isatty():
+            given = accounts.first_password(rt, administrator.id)
+            screen.line("up.first_password", person=administrator.id, password=given)
+        else:
+            screen.line("up.no_password", command=show.command("password", data, administrator.id))
     finally:
         rt.engine.dispose()
 
