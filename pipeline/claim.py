@@ -3,11 +3,28 @@
 import os
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, and_, exists, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session, aliased
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from pipeline.models import ChannelStatus, Delivery, Subscriber, Suppression
 from pipeline.runtime import Opened, Runtime
@@ -33,90 +50,147 @@ class Claimed:
     hurry: bool
 
 
-def withdrawals(opened: Opened, now: datetime) -> ColumnElement[bool]:
+# The state stands in these statements as a word, so that a database that plans them once may use its partial indexes;
+# each is built once for a channel.
+_IS_DUE = Delivery.state == literal_column(f"'{State.DUE.value}'")
+_NOW: BindParameter[datetime] = bindparam("now", type_=Delivery.wanted_at.type)
+_WANTED_BY: BindParameter[datetime] = bindparam("wanted_by", type_=Delivery.wanted_at.type)
+
+
+def _tried(channel: str) -> ColumnElement[bool]:
+    waited = or_(Delivery.try_after.is_(None), Delivery.try_after <= _NOW)
+    return and_(Delivery.channel == channel, _IS_DUE, waited)
+
+
+def _withdrawals(channel: str) -> ColumnElement[bool]:
     """What is to be taken back on one channel now: it waits for nothing but its own back-off."""
-    return and_(_tried(opened, now), Delivery.wanted_id.is_(None))
+    return and_(_tried(channel), Delivery.wanted_id.is_(None))
 
 
-def publications(opened: Opened, now: datetime, zone: ZoneInfo) -> ColumnElement[bool]:
+def _publications(channel: str, after: str, quiet: bool) -> ColumnElement[bool]:
     """What is to go out on one channel now: past its time, waiting time and quiet hours, and the page it names seen."""
-    section, slot = opened.section, aliased(Delivery)
+    slot = aliased(Delivery)
     conditions: list[ColumnElement[bool]] = [
-        _tried(opened, now),
+        _tried(channel),
         Delivery.wanted_id.is_not(None),
-        Delivery.publish_at <= now,
-        Delivery.wanted_at <= now - timedelta(seconds=section.wait_seconds),
+        Delivery.publish_at <= _NOW,
+        Delivery.wanted_at <= _WANTED_BY,
     ]
-    if section.after:
+    if after:
         conditions.append(
             exists().where(
                 slot.item_id == Delivery.item_id,
-                slot.channel == section.after,
+                slot.channel == after,
                 slot.recipient == "",
                 slot.state == State.CONFIRMED,
                 slot.held_id.is_not(None),
             )
         )
-    if section.quiet_until(now, zone) > now:
+    if quiet:
         conditions.append(Delivery.hurry.is_(True))
     return and_(*conditions)
 
 
-def _tried(opened: Opened, now: datetime) -> ColumnElement[bool]:
-    waited = or_(Delivery.try_after.is_(None), Delivery.try_after <= now)
-    return and_(Delivery.channel == opened.name, Delivery.state == State.DUE, waited)
+@cache
+def _looking(channel: str, after: str, quiet: bool) -> Select[*tuple[Any, ...]]:
+    kinds = {"back": _withdrawals(channel), "out": _publications(channel, after, quiet)}
+    kept = (ChannelStatus.paused_at, ChannelStatus.open_until, ChannelStatus.failures)
+    return select(
+        *(exists(select(Delivery.id).where(kind)).label(name) for name, kind in kinds.items()),
+        *(select(one).where(ChannelStatus.channel == channel).scalar_subquery().label(one.key) for one in kept),
+    )
 
 
-def claim(rt: Runtime, opened: Opened) -> tuple[list[Claimed], int]:
-    """Lease a batch of due rows, withdrawals first. In the same commit, overdue ones go on hold where the channel says
-    so, and slots with recipients are expanded. Returns the leased rows, and how many were settled without a call."""
-    now, zone = rt.now(), rt.settings.zone
-    with rt.reading() as db:  # a look that takes no lock: most sweeps find nothing
-        choices: list[tuple[ColumnElement[bool], int]] = [(withdrawals(opened, now), opened.section.batch)]
-        if room := _room(db, opened, now):
-            choices.append((publications(opened, now, zone), room))
-        first = (choice for choice in choices if db.execute(select(Delivery.id).where(choice[0]).limit(1)).first())
-        condition, room = next(first, (None, 0))
-    if condition is None:
-        return [], 0
-    with rt.writing() as db:
-        rows = _lease(db, condition, room, until=now + timedelta(seconds=rt.settings.limits.lease_seconds))
-        total = len(rows)
-        if opened.section.late == "hold":
-            rows = _hold_late(db, opened, rows, now, zone)
-        if opened.adapter.addressed:
-            rows = _expand(db, opened, rows, now)
-    return rows, total - len(rows)
-
-
-def _lease(db: Session, condition: ColumnElement[bool], room: int, until: datetime) -> list[Claimed]:
+@cache
+def _leasing(channel: str, after: str, quiet: bool, back: bool) -> ReturningUpdate[Any]:
     picked = (
         select(Delivery.id)
-        .where(condition)
+        .where(_withdrawals(channel) if back else _publications(channel, after, quiet))
         .order_by(Delivery.publish_at, Delivery.id)
-        .limit(room)
+        .limit(bindparam("room"))
         .with_for_update(skip_locked=True)
         .cte("picked")
         .prefix_with("MATERIALIZED")  # a plain IN (SELECT … LIMIT) was seen to claim the same rows twice
     )
-    leased = db.execute(
+    return (
         update(Delivery)
-        .where(Delivery.id.in_(select(picked.c.id)), Delivery.state == State.DUE)
-        .values(state=move(State.DUE, State.SENDING), lease_token=os.urandom(16).hex(), lease_until=until)
+        .where(Delivery.id.in_(select(picked.c.id)), _IS_DUE)
+        .values(state=move(State.DUE, State.SENDING), lease_token=bindparam("token"), lease_until=bindparam("until"))
         .returning(*(getattr(Delivery, field.name) for field in fields(Claimed)))
         .execution_options(synchronize_session=False)
     )
-    return sorted((Claimed(*row) for row in leased), key=lambda row: (row.publish_at, row.id))
 
 
-def _room(db: Session, opened: Opened, now: datetime) -> int:
-    """How many rows may be claimed: none while paused or the breaker is open, one to try whether it may close again."""
-    status = db.get(ChannelStatus, opened.name)
-    if status is None:
-        return opened.section.batch
-    if status.paused_at is not None or (status.open_until is not None and status.open_until > now):
-        return 0
-    return 1 if status.failures >= BREAKER_AFTER else opened.section.batch
+def is_due(rt: Runtime, db: Session, opened: Opened) -> bool:
+    """Is anything to go out or to be taken back on a channel now, were it not paused or its breaker open?"""
+    when, where = _moments(rt, opened)
+    seen = db.execute(_looking(*where), when).one()
+    return bool(seen.back or seen.out)
+
+
+def long_due(rt: Runtime, db: Session, opened: Opened, late: timedelta) -> tuple[int, datetime | None]:
+    """How many rows could have gone on a channel `late` ago and are still there, and since when the oldest could."""
+    when, where = _moments(rt, opened)
+    kinds = _withdrawals(opened.name), _publications(*where)
+    since = case((Delivery.publish_at > Delivery.wanted_at, Delivery.publish_at), else_=Delivery.wanted_at)
+    counted = select(func.count(), func.min(since)).select_from(Delivery).where(or_(*kinds))
+    count, oldest = db.execute(counted, {name: moment - late for name, moment in when.items()}).one()
+    return count, oldest
+
+
+def _moments(rt: Runtime, opened: Opened) -> tuple[dict[str, datetime], tuple[str, str, bool]]:
+    section, now = opened.section, rt.now()
+    wanted_by = now - timedelta(seconds=section.wait_seconds)
+    quiet = section.quiet_until(now, rt.settings.zone) > now
+    return {"now": now, "wanted_by": wanted_by}, (opened.name, section.after, quiet)
+
+
+@dataclass(frozen=True)
+class Due:
+    """What may be leased on a channel now, as a look found it: `room` rows, to be taken `back` or to go out."""
+
+    back: bool
+    room: int
+
+
+def claim(rt: Runtime, opened: Opened) -> tuple[list[Claimed], int]:
+    """Lease a batch of due rows in a commit of its own. Returns them, and how many were settled without a call."""
+    with rt.reading() as db:  # a look that takes no lock: most sweeps find nothing
+        found = look(rt, db, opened)
+    if found is None:
+        return [], 0
+    with rt.writing() as db:
+        return lease(rt, db, opened, found)
+
+
+def look(rt: Runtime, db: Session, opened: Opened) -> Due | None:
+    """What is due on a channel: withdrawals first, then what may go out, a batch at most. None goes out while the
+    channel is paused or its breaker open; one does to try whether that may close again."""
+    when, where = _moments(rt, opened)
+    seen = db.execute(_looking(*where), when).one()
+    if seen.back:
+        return Due(True, opened.section.batch)
+    shut = seen.paused_at is not None or (seen.open_until is not None and seen.open_until > when["now"])
+    if shut or not seen.out:
+        return None
+    return Due(False, 1 if (seen.failures or 0) >= BREAKER_AFTER else opened.section.batch)
+
+
+def lease(rt: Runtime, db: Session, opened: Opened, found: Due) -> tuple[list[Claimed], int]:
+    """Lease what a look found, as far as nobody else did. In the same commit, overdue rows go on hold where the channel
+    says so, and slots with recipients are expanded. Returns the leased rows, and how many were settled without a call.
+    """
+    now, (when, where) = rt.now(), _moments(rt, opened)
+    until = now + timedelta(seconds=rt.settings.limits.lease_seconds)
+    how = {**when, "room": found.room, "token": os.urandom(16).hex(), "until": until}
+    leased = (Claimed(*row) for row in db.execute(_leasing(*where, found.back), how))
+    rows = sorted(leased, key=lambda row: (row.publish_at, row.id))
+    total = len(rows)
+    if opened.section.late == "hold":
+        rows = _hold_late(db, opened, rows, now, rt.settings.zone)
+    if opened.adapter.addressed:
+        rows = _expand(db, opened, rows, now)
+    return rows, total - len(rows)
 
 
 def _hold_late(db: Session, opened: Opened, rows: list[Claimed], now: datetime, zone: ZoneInfo) -> list[Claimed]:

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import func, select, update
 
 from channels.contract import Call, Rendition, Seen
 from pipeline import claim, publish, reports
 from pipeline.models import Delivery
 from pipeline.renditions import load_renditions
-from pipeline.rows import apply, follow_slots, locked, sight, standing
+from pipeline.rows import apply, channel_status, follow_slots, locked, sight, standing
 from pipeline.runtime import Opened, Runtime
 from pipeline.states import Standing, State, after_look, move
 
@@ -155,6 +154,9 @@ def expire_leases(rt: Runtime) -> int:
             .execution_options(synchronize_session=False)
         ).all()
         reports.settle(rt, db, doubtful)
+        lost = select(Delivery.channel, func.count()).where(Delivery.id.in_([*again, *doubtful]))
+        for channel, count in db.execute(lost.group_by(Delivery.channel).order_by(Delivery.channel)).all():
+            channel_status(db, channel).leases_expired += count
     return len(again) + len(doubtful)
 
 
@@ -163,12 +165,6 @@ def sweep(rt: Runtime) -> list[str]:
     something is due to be sent or looked at. Any number of beats may run it: rows are only moved conditionally."""
     expire_leases(rt)
     reports.settle_waiting(rt)
-    now, zone = rt.now(), rt.settings.zone
-
-    def has_work(db: Session, opened: Opened) -> bool:
-        due = (claim.withdrawals(opened, now), claim.publications(opened, now, zone))
-        return any(db.execute(select(Delivery.id).where(condition).limit(1)).first() for condition in due)
-
     with rt.reading() as db:
-        working = {opened.name for opened in rt.channels.values() if has_work(db, opened)}
+        working = {opened.name for opened in rt.channels.values() if claim.is_due(rt, db, opened)}
     return [name for name, opened in rt.channels.items() if name in working or _due_looks(rt, opened, 1)]

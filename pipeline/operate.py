@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from channels.contract import Evidence
-from pipeline.decisions import Actor, Decision, Refused, audit, permit, plain, require_reason
+from pipeline.decisions import FARTHEST, Actor, Decision, Refused, audit, permit, plain, require_reason
 from pipeline.drafts import read_draft
 from pipeline.models import Delivery, Item, Posting, Revision, StoredRendition
 from pipeline.rows import apply, channel_status, follow_slots, locked, locked_where, sight
@@ -136,6 +136,32 @@ def unpost(rt: Runtime, actor: Actor, item_id: int, at: datetime | None = None) 
         sight(db, row, Evidence.PERSON, "taken_down", rt.now())
         audit(rt, db, actor, Decision.UNPOST, item_id, postings=len(postings), at=moment)
         return len(postings)
+
+
+def postpone(rt: Runtime, actor: Actor, item_id: int, at: datetime, reason: str) -> int:
+    """Let what has not gone out yet go out later than was approved. Earlier is no postponement: the approval names the
+    time from which it may be public, so that takes a new submission. Returns how many deliveries were moved."""
+    permit(actor, Decision.POSTPONE)
+    reason = require_reason(reason)
+    if at.tzinfo is None:
+        raise Refused("review.naive_time")
+    if at - rt.now() > FARTHEST:
+        raise Refused("review.time_unlikely", publish_at=str(at))
+    with rt.writing() as db:
+        waiting = [
+            row for row in _rows(rt, db, item_id, None)
+            if row.state is State.DUE and row.wanted_id is not None and row.publish_at > rt.now()
+        ]  # fmt: skip
+        if not waiting:
+            raise Refused("postpone.nothing")
+        before = max(row.publish_at for row in waiting)
+        if at <= before:
+            local = before.astimezone(rt.settings.zone).strftime("%Y-%m-%d %H:%M")
+            raise Refused("postpone.not_later", approved=local)
+        for row in waiting:
+            row.publish_at = at
+        audit(rt, db, actor, Decision.POSTPONE, item_id, before=before, at=at, reason=reason)
+        return len(waiting)
 
 
 def pause(rt: Runtime, actor: Actor, channel: str, reason: str) -> None:

@@ -11,27 +11,30 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar, cast
 
-from sqlalchemy import and_, bindparam, exists, func, insert, or_, tuple_, update
+from sqlalchemy import BindParameter, Table, and_, bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from channels.contract import Call, Channel, DeliveryError, Evidence, InDoubt, Receipt, Rejected, Rendition, Unavailable
 from pipeline import reports
-from pipeline.claim import Claimed, claim
+from pipeline.claim import Claimed, Due, lease, look
 from pipeline.models import Attempt, AttemptEnd, Delivery, Suppression
 from pipeline.renditions import load_renditions
-from pipeline.rows import apply, channel_status, follow_slots, lock, locked, standing
+from pipeline.rows import Line, apply, channel_status, follow_slots, lock, read_lines, standing, write_lines
 from pipeline.runtime import Opened, Runtime
 from pipeline.states import Result, State, after_result, breaker, move
 
 log = logging.getLogger("fabu.publish")
 
 GATHER_SECONDS = 0.05  # results that come in within this share one commit
+FEW_SENDERS = 8  # default where a call cannot be taken back; what the others begin with
+MOST_SENDERS = 32  # default where it can
 GRACE = timedelta(seconds=0.5)  # for a call to notice its own deadline before we call it overdue
 
 _FRESH = timedelta(seconds=5)  # how stale "last success" may be: a row that all workers share is not written each time
@@ -65,62 +68,240 @@ class Ended:
 
 def deliver(rt: Runtime, name: str, seconds: float | None = None) -> int:
     """Send what is due on one channel until nothing is, or for `seconds` (default: one lease). Returns calls made."""
-    opened = rt.channels[name]
     until = time.monotonic() + (seconds if seconds is not None else rt.settings.limits.lease_seconds)
-    made = 0
-    while time.monotonic() < until:
-        rows, expanded = claim(rt, opened)
-        if not rows and not expanded:
-            break
-        made += send(rt, opened, rows)
-    return made
-
-
-# ── send ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class _Flight:
-    """One call on its way: what was begun, and when its thread took it up."""
-
-    def __init__(self, begun: Begun) -> None:
-        self.begun = begun
-        self.took_off: datetime | None = None
+    return _Round(rt, rt.channels[name], until).run()
 
 
 def send(rt: Runtime, opened: Opened, rows: Sequence[Claimed]) -> int:
-    """Call the channel for each leased row; returns how many calls were begun.
+    """Call the channel for these leased rows, and lease no more. Returns how many calls were begun."""
+    return _Round(rt, opened, until=0.0, rows=rows).run()
 
-    A channel that can take back opens its whole chunk at once; one that cannot opens one call for each idle sender, so
-    that a crash leaves at most one call a sender in doubt. What finished and what begins share one commit.
+
+# ── a round ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Round:
+    """What one task does on one channel, turn by turn. A turn is one commit and the calls that begin after it: what
+    finished is recorded, more is leased before senders go idle, and attempts are opened.
+
+    A channel that can take back opens in the commit that leases; one that cannot opens one call for each idle sender,
+    so that a crash leaves at most one call a sender in doubt.
     """
-    if not rows:
-        return 0
-    with rt.reading() as db:
-        renditions = load_renditions(db, {row.wanted_id for row in rows if row.wanted_id is not None})
-    window = len(rows) if opened.traits.recall else opened.section.senders
-    pool = ThreadPoolExecutor(min(opened.section.senders, len(rows)), thread_name_prefix=opened.name)
-    waiting, finished, begun_count = deque(rows), list[Ended](), 0
-    flying: dict[Future[Ended], _Flight] = {}
-    try:
-        while waiting or flying or finished:
-            wave = [waiting.popleft() for _ in range(min(window - len(flying), len(waiting)))]
-            begun = _commit(rt, opened, finished, wave)
-            begun_count += len(begun)
-            for one in begun:
-                rendition = renditions[one.row.wanted_id] if one.row.wanted_id is not None else None
-                flight = _Flight(one)
-                flying[pool.submit(_call, rt, opened, flight, rendition)] = flight
-            finished = _land(rt, opened, flying)
-    finally:
-        pool.shutdown(wait=False)
-    return begun_count
+
+    def __init__(self, rt: Runtime, opened: Opened, until: float, rows: Sequence[Claimed] = ()) -> None:
+        self._rt, self._opened, self._until = rt, opened, until
+        self._senders = _Senders(rt, opened)
+        self._waiting = list(rows)  # leased, not opened
+        self._renditions = self._load(rows)  # of what waits
+        self._full = False  # the last lease took all that it might: there may be more
+
+    def run(self) -> int:
+        """Until nothing is due, or the time is up and everything has landed. Returns how many calls were begun."""
+        made, finished = 0, list[Ended]()
+        try:
+            while True:
+                busy = bool(finished or self._waiting or self._senders.flying)
+                due = self._look(busy, finished)
+                if due is None and not busy:
+                    return made
+                begun, leased = self._turn(finished, due)
+                if not leased and not busy:
+                    return made  # another worker was faster
+                made += begun
+                finished = self._senders.land()
+        finally:
+            self._senders.dismiss()
+
+    def _look(self, busy: bool, finished: Sequence[Ended]) -> Due | None:
+        """What to lease in this turn. While calls are under way, only what keeps senders from going idle, and only
+        after a yes to each call: anything else is recorded first, for the breaker may open."""
+        if time.monotonic() >= self._until or len(self._waiting) >= self._senders.hunger:
+            return None
+        if busy and not (self._full and all(end.result is Result.ACCEPTED for end in finished)):
+            return None
+        with self._rt.reading() as db:  # takes no lock: most sweeps find nothing
+            return look(self._rt, db, self._opened)
+
+    def _turn(self, finished: Sequence[Ended], due: Due | None) -> tuple[int, int]:
+        """Commit, and let the calls begin. Returns how many do, and how many rows were leased or settled."""
+        rt, opened, at_once = self._rt, self._opened, self._opened.traits.recall
+        wave = self._waiting if at_once else self._waiting[: self._senders.idle]
+        if not finished and not wave and due is None:
+            return 0, 0  # all are on their way
+
+        def commit(db: Session) -> tuple[list[Begun], list[Claimed], int]:
+            if wave:  # else `record` locks all there is
+                lock(db, Delivery.id.in_([end.begun.row.id for end in finished] + [row.id for row in wave]))
+            if finished:
+                record(rt, db, opened, finished)
+            leased, settled = lease(rt, db, opened, due) if due else ([], 0)
+            opening = [*wave, *leased] if at_once else wave
+            return open_attempts(rt, db, opened, opening) if opening else [], leased, settled
+
+        begun, leased, settled = _insist(rt, opened, commit)
+        if due is not None:
+            self._full = len(leased) + settled >= due.room
+        renditions = self._renditions | self._load(leased)
+        self._senders.fly([_Flight(one, _of(one.row, renditions)) for one in begun])
+        self._waiting = self._waiting[len(wave) :] + ([] if at_once else leased)
+        self._renditions = {row.wanted_id: renditions[row.wanted_id] for row in self._waiting if row.wanted_id}
+        return len(begun), len(leased) + settled
+
+    def _load(self, rows: Sequence[Claimed]) -> dict[int, Rendition]:
+        ids = {row.wanted_id for row in rows if row.wanted_id is not None}
+        if not ids:
+            return {}
+        with self._rt.reading() as db:
+            return load_renditions(db, ids)
 
 
-def _call(rt: Runtime, opened: Opened, flight: _Flight, rendition: Rendition | None) -> Ended:
-    begun, row = flight.begun, flight.begun.row
+def _of(row: Claimed, renditions: Mapping[int, Rendition]) -> Rendition | None:
+    """None: nothing is wanted there, the call is a withdrawal."""
+    return renditions[row.wanted_id] if row.wanted_id is not None else None
+
+
+T = TypeVar("T")
+
+
+def _insist(rt: Runtime, opened: Opened, step: Callable[[Session], T]) -> T:
+    """Take one step in a commit. A database that is locked, full or restarting is tried again: what a channel answered
+    must not be lost while there is hope."""
+    for patience in (0.2, 0.5, 1.0, 2.0, 5.0):
+        try:
+            with rt.writing() as db:
+                return step(db)
+        except OperationalError:
+            log.warning("the database did not take the results of channel %s; trying again", opened.name)
+            time.sleep(patience)
+    with rt.writing() as db:
+        return step(db)
+
+
+# ── senders ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Flight:
+    """One call on its way: what was begun, when a sender took it up, and how it ended. `lost`: we wait no longer."""
+
+    def __init__(self, begun: Begun, rendition: Rendition | None) -> None:
+        self.begun, self.rendition = begun, rendition
+        self.took_off: datetime | None = None
+        self.ended: Ended | None = None
+        self.lost = False
+
+
+class _Senders:
+    """The threads that call one channel, kept while a round goes on.
+
+    Where a call can be taken back they begin as few, double as long as calls have to wait for them and each is a yes,
+    and are halved when one is not: a backlog must not fall on a foreign system with all its weight.
+    """
+
+    def __init__(self, rt: Runtime, opened: Opened) -> None:
+        self.flying: list[_Flight] = []  # not landed
+        self._rt, self._opened = rt, opened
+        self._careful = opened.traits.recall
+        self._most = opened.section.senders or (MOST_SENDERS if self._careful else FEW_SENDERS)
+        self._allowed = min(FEW_SENDERS, self._most) if self._careful else self._most
+        self._ready = deque[_Flight]()  # no sender took them up yet
+        self._running = 0
+        self._changed = threading.Condition()  # guards all of these
+        self._pool = self._threads()
+
+    @property
+    def idle(self) -> int:
+        """How many more calls would begin at once."""
+        return max(self._allowed - len(self.flying), 0)
+
+    @property
+    def hunger(self) -> int:
+        """How many more are to be ready, so that nobody waits for work."""
+        return max(self._allowed - len(self._ready), 0)
+
+    def fly(self, flights: Sequence[_Flight]) -> None:
+        """Let these calls begin, as senders become free."""
+        with self._changed:
+            self.flying += flights
+            self._ready += flights
+            self._fill_up()
+
+    def land(self) -> list[Ended]:
+        """Wait a moment; take out what finished, and what is past its deadline (its late result is recorded on its
+        own)."""
+        if not self.flying:
+            return []
+        limit, enough = self._opened.traits.call_limit, all if self._careful else any
+        with self._changed:
+            self._changed.wait_for(lambda: enough(one.ended for one in self.flying), GATHER_SECONDS)
+            now = self._rt.now()
+            for one in self.flying:
+                if one.ended is not None:
+                    continue
+                if one.took_off is None and now > one.begun.row.lease_until - limit:
+                    self._ready.remove(one)
+                    one.ended = Ended(one.begun, Result.UNAVAILABLE, code="publish.not_begun")
+                elif one.took_off is not None and now > one.took_off + limit + GRACE:
+                    one.lost, one.ended = True, Ended(one.begun, Result.IN_DOUBT, code="publish.over_deadline")
+            landed = [one for one in self.flying if one.ended is not None]
+            self.flying = [one for one in self.flying if one.ended is None]
+            if any(one.lost for one in landed):  # their threads are somebody else's now
+                self._running -= sum(one.lost for one in landed)
+                self._pool.shutdown(wait=False)
+                self._pool = self._threads()
+            finished = [one.ended for one in landed if one.ended is not None]
+            if self._careful:
+                self._adapt(finished)
+            self._fill_up()
+        return finished
+
+    def dismiss(self) -> None:
+        """What was not taken up is not called any more."""
+        with self._changed:
+            self._ready.clear()
+        self._pool.shutdown(wait=False)
+
+    def _adapt(self, finished: Sequence[Ended]) -> None:
+        if any(end.result in (Result.UNAVAILABLE, Result.IN_DOUBT) for end in finished):
+            self._allowed = max(self._allowed // 2, 1)
+        elif self._ready and finished:
+            self._allowed = min(self._allowed * 2, self._most)
+
+    def _fill_up(self) -> None:
+        for _ in range(min(self._allowed - self._running, len(self._ready))):
+            self._running += 1
+            self._pool.submit(self._work)
+
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._most, thread_name_prefix=self._opened.name)
+
+    def _work(self) -> None:
+        """One sender: a call after the other, until none is left or there are too many of us."""
+        while flight := self._next():
+            ended = _call(self._rt, self._opened, flight.begun, flight.rendition)
+            with self._changed:
+                if flight.lost:
+                    break
+                flight.ended = ended
+                if not self._careful or not self._ready:
+                    self._changed.notify()
+        else:
+            return
+        _insist(self._rt, self._opened, lambda db: record(self._rt, db, self._opened, [ended]))
+
+    def _next(self) -> _Flight | None:
+        with self._changed:
+            if not self._ready or self._running > self._allowed:
+                self._running -= 1
+                return None
+            flight = self._ready.popleft()
+            flight.took_off = self._rt.now()
+            return flight
+
+
+def _call(rt: Runtime, opened: Opened, begun: Begun, rendition: Rendition | None) -> Ended:
+    row = begun.row
     if rt.now() > row.lease_until - opened.traits.call_limit:
         return Ended(begun, Result.UNAVAILABLE, code="publish.not_begun")
-    flight.took_off = rt.now()
     call = Call(
         slot=slot_name(opened.name, row.item_id),
         generation=row.generation,
@@ -162,68 +343,45 @@ def facts_of_sending(rt: Runtime, first_tried_at: datetime) -> dict[str, str]:
     return {"posting_date": first_tried_at.astimezone(rt.settings.zone).date().isoformat()}
 
 
-def _land(rt: Runtime, opened: Opened, flying: dict[Future[Ended], _Flight]) -> list[Ended]:
-    """Wait a moment; take out what finished, and what is past its deadline (its late result is recorded on its own)."""
-    if not flying:
-        return []
-    if opened.traits.recall:
-        done, _ = wait(flying, timeout=GATHER_SECONDS)
-    else:
-        done, _ = wait(flying, timeout=GATHER_SECONDS, return_when="FIRST_COMPLETED")
-    finished = []
-    for future in done:
-        flight = flying.pop(future)
-        try:
-            finished.append(future.result())
-        except CancelledError:
-            finished.append(Ended(flight.begun, Result.UNAVAILABLE, code="publish.not_begun"))
-    now = rt.now()
-    for future, flight in list(flying.items()):
-        if flight.took_off is None:
-            if now > flight.begun.row.lease_until - opened.traits.call_limit:
-                future.cancel()  # never started: it comes back as not begun
-        elif now > flight.took_off + opened.traits.call_limit + GRACE:
-            del flying[future]
-            finished.append(Ended(flight.begun, Result.IN_DOUBT, code="publish.over_deadline"))
-            future.add_done_callback(lambda late: _record_late(rt, opened, late))
-    return finished
-
-
-def _record_late(rt: Runtime, opened: Opened, future: Future[Ended]) -> None:
-    threading.Thread(target=_commit, args=(rt, opened, [future.result()], []), daemon=True).start()
-
-
-def _commit(rt: Runtime, opened: Opened, finished: list[Ended], wave: list[Claimed]) -> list[Begun]:
-    """Record what ended and open what begins, in one commit. A database that is locked, full or restarting is tried
-    again: what a channel answered must not be lost while there is hope."""
-    if not finished and not wave:
-        return []
-    for patience in (0.2, 0.5, 1.0, 2.0, 5.0, None):
-        try:
-            with rt.writing() as db:
-                lock(db, Delivery.id.in_([end.begun.row.id for end in finished] + [row.id for row in wave]))
-                if finished:
-                    record(rt, db, opened, finished)
-                return open_attempts(rt, db, opened, wave) if wave else []
-        except OperationalError:
-            if patience is None:
-                raise
-            log.warning("the database did not take the results of channel %s; trying again", opened.name)
-            time.sleep(patience)
-    raise AssertionError("unreachable")
-
-
 # ── open and record ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+_AT: BindParameter[datetime] = bindparam("at", type_=Delivery.wanted_at.type)
+_THESE: BindParameter[Sequence[int]] = bindparam("ids", expanding=True)
+_OPEN = (
+    update(Delivery)
+    .where(
+        Delivery.id.in_(_THESE),
+        Delivery.lease_token == bindparam("token"),
+        ~Delivery.call_open,
+        Delivery.generation == bindparam("of"),
+        Delivery.lease_until > bindparam("live", type_=Delivery.wanted_at.type),
+        or_(Delivery.publish_at <= _AT, Delivery.wanted_id.is_(None)),  # it may have been put off since the claim
+    )
+    .values(
+        call_open=True,
+        attempts=Delivery.attempts + 1,
+        first_tried_at=func.coalesce(Delivery.first_tried_at, _AT),
+        last_tried_at=_AT,
+    )
+    .returning(Delivery.id, Delivery.attempts)
+    .execution_options(synchronize_session=False)
+)
+_NOTE = insert(cast(Table, Attempt.__table__)).from_select(
+    ["delivery_id", "number", "generation", "rendition_id", "started_at", "worker"],
+    select(Delivery.id, Delivery.attempts, Delivery.generation, Delivery.wanted_id, _AT, bindparam("worker")).where(
+        Delivery.id.in_(_THESE)
+    ),
+)
 
 
 def open_attempts(rt: Runtime, db: Session, opened: Opened, rows: Sequence[Claimed]) -> list[Begun]:
     """Commit an attempt for each row that is still ours: same token, same generation, and enough lease left for a whole
     call. Suppressed recipients are skipped here, at the moment of sending. The other rows are handed back."""
     now = rt.now()
-    ids = [row.id for row in rows]
     by_id = {row.id: row for row in rows}
-    token = rows[0].lease_token
-    mine = and_(Delivery.id.in_(ids), Delivery.lease_token == token, ~Delivery.call_open)
+    tokens = {row.lease_token for row in rows}
+    mine = and_(Delivery.id.in_(by_id), Delivery.lease_token.in_(tokens), ~Delivery.call_open)
     if opened.adapter.addressed:
         suppressed = exists().where(Suppression.channel == opened.name, Suppression.address == Delivery.recipient)
         db.execute(
@@ -232,53 +390,32 @@ def open_attempts(rt: Runtime, db: Session, opened: Opened, rows: Sequence[Claim
             .values(state=move(State.SENDING, State.SKIPPED), reason="suppressed", lease_token=None, lease_until=None)
             .execution_options(synchronize_session=False)
         )
-    unchanged = tuple_(Delivery.id, Delivery.generation).in_([(row.id, row.generation) for row in rows])
-    live = Delivery.lease_until > now + opened.traits.call_limit
-    due = or_(Delivery.publish_at <= now, Delivery.wanted_id.is_(None))  # a person may have put it off since the claim
-    numbers = db.execute(
-        update(Delivery)
-        .where(mine, unchanged, live, due)
-        .values(
-            call_open=True,
-            attempts=Delivery.attempts + 1,
-            first_tried_at=func.coalesce(Delivery.first_tried_at, bindparam("at", now, type_=Delivery.wanted_at.type)),
-            last_tried_at=now,
-        )
-        .returning(Delivery.id, Delivery.attempts)
-        .execution_options(synchronize_session=False)
-    ).all()
-    begun = [Begun(by_id[id], number, now) for id, number in sorted((r.id, r.attempts) for r in numbers)]
-    if begun:
-        db.execute(
-            insert(Attempt),
-            [
-                {
-                    "delivery_id": one.row.id,
-                    "number": one.number,
-                    "generation": one.row.generation,
-                    "rendition_id": one.row.wanted_id,
-                    "started_at": now,
-                    "worker": f"{socket.gethostname()}:{os.getpid()}",
-                }
-                for one in begun
-            ],
-        )
-    if len(begun) < len(rows):
+    alike: dict[tuple[str, int], list[int]] = {}  # nearly always one
+    for row in rows:
+        alike.setdefault((row.lease_token, row.generation), []).append(row.id)
+    numbers: dict[int, int] = {}
+    for (token, generation), ids in alike.items():
+        how = {"ids": ids, "token": token, "of": generation, "live": now + opened.traits.call_limit, "at": now}
+        numbers |= {row.id: row.attempts for row in db.execute(_OPEN, how)}
+    if numbers:
+        db.execute(_NOTE, {"ids": list(numbers), "at": now, "worker": f"{socket.gethostname()}:{os.getpid()}"})
+    if len(numbers) < len(rows):
         db.execute(
             update(Delivery)
             .where(mine, Delivery.state == State.SENDING)
             .values(state=move(State.SENDING, State.DUE), lease_token=None, lease_until=None)
             .execution_options(synchronize_session=False)
         )
-    return begun
+    return [Begun(by_id[id], numbers[id], now) for id in sorted(numbers)]
 
 
 def record(rt: Runtime, db: Session, opened: Opened, ended: Sequence[Ended]) -> None:
     """Add each attempt's end, and move each row to where that end leads. Late ends find their rows gone on."""
     now = rt.now()
-    rows = {row.id: row for row in locked(db, [end.begun.row.id for end in ended])}
-    db.execute(
-        insert(AttemptEnd),
+    rows = {row.id: row for row in read_lines(db, [end.begun.row.id for end in ended])}
+    moved: dict[int, tuple[Line, int]] = {}
+    db.connection().execute(
+        insert(AttemptEnd).returning(AttemptEnd.id),  # so it is one statement for all, not one for each
         [
             {
                 "delivery_id": end.begun.row.id,
@@ -310,9 +447,9 @@ def record(rt: Runtime, db: Session, opened: Opened, ended: Sequence[Ended]) -> 
         apply(row, verdict, now)
         row.failures = row.failures + 1 if end.result is Result.UNAVAILABLE else 0
         row.error = end.error if verdict.failure else ""
-        row.reference = end.reference or row.reference
         row.reason = "withdrawn" if row.state is State.SKIPPED else ""
-    db.flush()
+        moved[row.id] = row, end.begun.number
+    write_lines(db, moved.values())
     follow_slots(db, [row.id for row in rows.values() if row.slot_id is not None])
     if opened.traits.evidence is Evidence.REPORT:
         reports.settle(rt, db, [end.begun.row.id for end in ended])

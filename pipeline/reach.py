@@ -233,10 +233,14 @@ def item_reach(rt: Runtime, item_id: int) -> ItemReach:
         ends: dict[tuple[int, int], list[AttemptEnd]] = {}
         for end in db.scalars(select(AttemptEnd).where(AttemptEnd.delivery_id.in_(rows)).order_by(AttemptEnd.id)):
             ends.setdefault((end.delivery_id, end.number), []).append(end)
+        made = db.scalars(
+            select(Attempt).where(Attempt.delivery_id.in_(rows)).order_by(Attempt.started_at, Attempt.delivery_id)
+        ).all()
+        sent = {attempt.rendition_id for attempt in made if attempt.rendition_id is not None}
         revisions: dict[int, int] = dict(
             db.execute(
                 select(StoredRendition.id, Revision.number).join(Revision, Revision.id == StoredRendition.revision_id)
-                .where(Revision.item_id == item_id)
+                .where(StoredRendition.id.in_(sent))
             ).all()
         )  # fmt: skip
         attempts = [
@@ -258,9 +262,7 @@ def item_reach(rt: Runtime, item_id: int) -> ItemReach:
                     for end in ends.get((attempt.delivery_id, attempt.number), ())
                 ),
             )
-            for attempt in db.scalars(
-                select(Attempt).where(Attempt.delivery_id.in_(rows)).order_by(Attempt.started_at, Attempt.delivery_id)
-            )
+            for attempt in made
         ]
         sightings = [
             SightingLine(

@@ -28,7 +28,8 @@ def store_rendition(db: Session, submission_id: int, revision_id: int, channel: 
 
 def load_renditions(db: Session, ids: Collection[int]) -> dict[int, Rendition]:
     """These renditions by id, attachments and all; one query for them, one for all their attachments."""
-    rows = list(db.scalars(select(StoredRendition).where(StoredRendition.id.in_(ids))))
+    columns = (StoredRendition.id, StoredRendition.media_type, StoredRendition.body, StoredRendition.files)
+    rows = db.execute(select(*columns).where(StoredRendition.id.in_(ids))).all()
     files = {row.id: json.loads(row.files) for row in rows}
     wanted = {sha256 for entries in files.values() for _, _, sha256 in entries}
     blobs = db.scalars(select(Blob).where(Blob.sha256.in_(wanted))) if wanted else ()

@@ -56,6 +56,9 @@ PAGES: Mapping[str, tuple[str, str]] = {
     "admin-departments": ("admin", "/admin/departments"),
     "admin-deputies": ("admin", "/admin/deputies"),
     "tokens": ("wang", "/tokens"),
+    "calendar": ("wang", "/calendar"),
+    "calendar-october": ("wang", "/calendar?month=2026-10"),
+    "calendar-list": ("wang", "/calendar?view=list"),
     "problem": ("zhao", "/items/999"),
 }
 

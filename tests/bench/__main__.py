@@ -13,11 +13,12 @@ from rich.console import Console
 from tests.bench import measures
 from tests.bench.figures import Figure, show, write
 
-MEASURES = (measures.chunks, measures.one_by_one, measures.approval, measures.growth)
+MEASURES = (measures.chunks, measures.one_by_one, measures.approval, measures.growth)  # on each database
+ALONE = (measures.pages,)
 
 
 def main() -> int:
-    names = [measure.__name__ for measure in MEASURES]
+    names = [measure.__name__ for measure in (*ALONE, *MEASURES)]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=measures.__doc__)
     parser.add_argument("--quick", action="store_true", help="less of everything: does it run? its figures mean little")
     parser.add_argument("--only", choices=names, action="append", help="one measure; may be given again")
@@ -29,10 +30,19 @@ def main() -> int:
     # Not in /tmp, which may be memory: a commit must reach a disk.
     with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.out.parent.resolve()) as folder:
         data = Path(folder)
+
+        def begins(name: str, *where: str) -> bool:
+            wanted = name in (chosen.only or names)
+            if wanted:
+                console.print(f"{time.monotonic() - begun:4.0f} s  {', '.join((name, *where))} …", style="dim")
+            return wanted
+
+        for alone in ALONE:
+            if begins(alone.__name__):
+                figures += alone(data, scale)
         with measures.places(data) as places:
             for measure, place in product(MEASURES, places):
-                if measure.__name__ in (chosen.only or names):
-                    console.print(f"{time.monotonic() - begun:4.0f} s  {measure.__name__}, {place.name} …", style="dim")
+                if begins(measure.__name__, place.name):
                     figures += measure(data, place, scale)
     write(figures, chosen.out)
     show(figures, console)

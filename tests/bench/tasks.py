@@ -1,12 +1,18 @@
 """What the ceilings are made of: tasks at Celery's best (no result, acknowledged early)."""
 
+import os
 import time
+from dataclasses import fields
 from datetime import timedelta
 
+from sqlalchemy import update
+
 from channels.contract import Call
-from pipeline import claim, publish
+from pipeline import publish
+from pipeline.claim import Claimed
 from pipeline.models import Delivery
 from pipeline.renditions import load_renditions
+from pipeline.states import State
 from workers.app import app, runtime, settings
 
 QUEUE = "bench"
@@ -27,18 +33,23 @@ def mark() -> None:
 
 @app.task(name="bench.one", acks_late=False, ignore_result=True)  # type: ignore[untyped-decorator]
 def one(channel: str, delivery_id: int) -> None:
-    """One task a delivery, as most build it: the ledger's own steps on one row, each a commit, without threads."""
+    """One task a delivery, as most build it: the ledger's own steps on one row, two commits, without threads."""
     rt = runtime()
-    opened = rt.channels[channel]
+    opened, token = rt.channels[channel], os.urandom(16).hex()
     until = rt.now() + timedelta(seconds=rt.settings.limits.lease_seconds)
+    lease = (
+        update(Delivery)
+        .where(Delivery.id == delivery_id, Delivery.state == State.DUE)
+        .values(state=State.SENDING, lease_token=token, lease_until=until)
+        .returning(*(getattr(Delivery, field.name) for field in fields(Claimed)))
+        .execution_options(synchronize_session=False)
+    )
     with rt.writing() as db:
-        rows = claim._lease(db, Delivery.id == delivery_id, 1, until)
-    with rt.reading() as db:
-        renditions = load_renditions(db, {row.wanted_id for row in rows if row.wanted_id is not None})
-    with rt.writing() as db:
+        rows = [Claimed(*row) for row in db.execute(lease)]
         (begun,) = publish.open_attempts(rt, db, opened, rows)
     row = begun.row
-    call = Call(publish.slot_name(channel, row.item_id), row.generation)
-    ended = publish.outcome(begun, opened.adapter, renditions[row.wanted_id or 0], call)
+    with rt.reading() as db:
+        rendition = load_renditions(db, [row.wanted_id or 0])[row.wanted_id or 0]
+    ended = publish.outcome(begun, opened.adapter, rendition, Call(publish.slot_name(channel, row.item_id), 1))
     with rt.writing() as db:
         publish.record(rt, db, opened, [ended])

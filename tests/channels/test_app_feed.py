@@ -11,7 +11,7 @@ from channels import app_feed
 from channels.app_feed import AppFeed
 from channels.contract import Call, File, Rejected, Rendition, Seen
 from channels.document import Paragraph, Table
-from channels.signing import look
+from channels.readback import look
 from tests.channels.rig_portal import KEY, Process, message, portal_process
 
 FULL = replace(

@@ -16,7 +16,7 @@ from pipeline import confirm, operate, publish, review
 from pipeline.claim import Claimed, claim
 from pipeline.decisions import Refused
 from pipeline.models import Attempt, Delivery, Submission
-from pipeline.publish import Begun, Ended, _Flight
+from pipeline.publish import Begun, Ended
 from pipeline.renditions import load_renditions
 from pipeline.states import (
     BACKOFF_SECONDS,
@@ -399,7 +399,7 @@ class Storm:
             rendition = load_renditions(db, [wanted])[wanted] if wanted is not None else None
         if rendition is None:
             set_faults(self.rt.settings.data / channel)
-        self.ended.append((channel, publish._call(self.rt, self.rt.channels[channel], _Flight(begun), rendition)))
+        self.ended.append((channel, publish._call(self.rt, self.rt.channels[channel], begun, rendition)))
         set_faults(self.rt.settings.data / channel)
 
     def record(self) -> None:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from config import settings as config
 from pipeline.decisions import Refused
 from pipeline.runtime import Runtime, open_runtime
-from web.console import admin, desk, items, people, reach, reviewing, signing_in
+from web.console import admin, calendar, desk, items, people, reach, reviewing, signing_in, submitting, writing
 from web.console.page import STATIC, Forged, SignInFirst, anybody, safe_target
 
 LARGEST_REQUEST = 120_000_000  # bytes: a text and its attachments in one form
@@ -36,7 +36,7 @@ def create(runtime: Runtime | None = None) -> ASGIApp:
     rt = runtime or open_runtime(config.load(Path(os.environ.get(config.DATA, "var/fabu"))))
     app = FastAPI(title="Fabu console", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.runtime = rt
-    for part in (signing_in, desk, items, reviewing, reach, admin, people):
+    for part in (signing_in, desk, items, reviewing, reach, admin, people, calendar, writing, submitting):
         app.include_router(part.routes)
 
     @app.get("/static/{name}")

@@ -1,0 +1,128 @@
+"""The calendar: what is to happen on which day, read from the ledger and the law."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from enum import StrEnum
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import aliased
+
+from config.settings import Person
+from pipeline import items, workdays
+from pipeline.models import Delivery, Item, Posting, Revision, Submission
+from pipeline.newsletter_days import issue_days
+from pipeline.runtime import Runtime
+from pipeline.states import Disclosure, Stage, State
+
+
+class Kind(StrEnum):
+    SCHEDULED = "scheduled"  # approved, goes out at its time
+    PLANNED = "planned"  # under review with a time
+    DEADLINE = "deadline"  # the last day to make it public
+    TAKE_DOWN = "take_down"  # a printed notice whose period is over
+    NEWSLETTER = "newsletter"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something on a day. `at`: its time, where it has one; `item` 0: none; `note`: a place, or a nominal day."""
+
+    day: date
+    kind: Kind
+    item: int = 0
+    title: str = ""
+    at: datetime | None = None
+    note: str = ""
+    provisional: bool = False
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day of the calendar. `off`: not a working day; `moved`: a holiday in the week, or a weekend that is worked."""
+
+    day: date
+    off: bool
+    moved: bool
+    entries: tuple[Entry, ...]
+
+
+def days(rt: Runtime, person: Person, begin: date, end: date) -> list[Day]:
+    """Every day between two, both included, with what is on it for this person."""
+    found = sorted(
+        _entries(rt, person, begin, end), key=lambda one: (one.at is not None, str(one.at), one.kind, one.item)
+    )
+    out = []
+    for n in range((end - begin).days + 1):
+        day = begin + timedelta(days=n)
+        off = not workdays.is_workday(rt.settings, day)
+        out.append(Day(day, off, off != (day.weekday() >= 5), tuple(one for one in found if one.day == day)))
+    return out
+
+
+def _entries(rt: Runtime, person: Person, begin: date, end: date) -> Iterator[Entry]:
+    zone = rt.settings.zone
+    first = datetime.combine(begin, time.min, zone)
+    after = datetime.combine(end + timedelta(days=1), time.min, zone)
+    seen = items.visible(person)
+    mine = [] if seen is None else [seen]
+    title = (
+        select(Revision.title)
+        .where(Revision.item_id == Item.id)
+        .order_by(Revision.number.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    with rt.reading() as db:
+        scheduled = (
+            select(Item.id, title, func.min(Delivery.publish_at))
+            .join(Delivery, Delivery.item_id == Item.id)
+            .where(Delivery.state == State.DUE, Delivery.recipient == "", Delivery.publish_at > rt.now())
+            .where(Delivery.publish_at >= first, Delivery.publish_at < after, *mine)
+            .group_by(Item.id)
+        )
+        for item, heading, at in db.execute(scheduled):
+            yield Entry(at.astimezone(zone).date(), Kind.SCHEDULED, item, heading, at)
+        planned = (
+            select(Item.id, title, Submission.publish_at)
+            .join(Submission, Submission.item_id == Item.id)
+            .where(
+                Submission.stage == Stage.REVIEWING,
+                Submission.publish_at >= first,
+                Submission.publish_at < after,
+                *mine,
+            )
+        )
+        for item, heading, at in db.execute(planned):
+            if at is not None:
+                yield Entry(at.astimezone(zone).date(), Kind.PLANNED, item, heading, at)
+        down = (
+            select(Item.id, title, Posting.down_due, Posting.place)
+            .join(Delivery, Delivery.item_id == Item.id)
+            .join(Posting, Posting.delivery_id == Delivery.id)
+            .where(Posting.removed_at.is_(None), Posting.down_due >= begin, Posting.down_due <= end, *mine)
+        )
+        for item, heading, due, place in db.execute(down):
+            if due is not None:
+                yield Entry(due, Kind.TAKE_DOWN, item, heading, note=place)
+        # 20 working days are at most some 60 days, the longest holidays between them included.
+        approved = select(Submission.item_id).where(Submission.stage == Stage.APPROVED)
+        closed = select(Submission.item_id).where(Submission.stage.in_((Stage.REFUSED, Stage.WITHDRAWN)))
+        other = select(Submission.item_id).where(
+            Submission.stage == Stage.REVIEWING, Submission.disclosure != Disclosure.PROACTIVE
+        )
+        latest = aliased(Revision)
+        number = select(func.max(latest.number)).where(latest.item_id == Item.id).scalar_subquery()
+        formed = (
+            select(Item.id, Revision.title, Revision.formed_on)
+            .join(Revision, Revision.item_id == Item.id)
+            .where(Revision.number == number, *mine)
+            .where(Item.id.not_in(approved), Item.id.not_in(closed), Item.id.not_in(other))
+            .where(Revision.formed_on >= begin - timedelta(days=60), Revision.formed_on <= end)
+        )
+        for item, heading, formed_on in db.execute(formed):
+            deadline = workdays.disclosure_deadline(rt.settings, formed_on)
+            if begin <= deadline.day <= end:
+                yield Entry(deadline.day, Kind.DEADLINE, item, heading, provisional=deadline.provisional)
+    for nominal, out in issue_days(rt.settings, begin, end):
+        yield Entry(out.day, Kind.NEWSLETTER, note=nominal.isoformat(), provisional=out.provisional)
