@@ -5,6 +5,7 @@ it may name parts of the embedded stack: {data} {portal_url} {portal_key} {inbou
 {sandbox_password}.
 """
 
+import errno
 import json
 import os
 import re
@@ -12,13 +13,13 @@ import secrets
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from config.sockets import short_socket
@@ -32,15 +33,25 @@ BROKER_URL = "FABU_BROKER_URL"
 PUBLIC_URL = "FABU_PUBLIC_URL"
 INBOUND_URL = "FABU_INBOUND_URL"
 PORTAL_URL = "FABU_PORTAL_URL"
+CONSOLE_URL = "FABU_CONSOLE_URL"
 SANDBOX_URL = "FABU_SANDBOX_URL"
 SECRET = "FABU_SECRET"
 PORTAL_KEY = "FABU_PORTAL_KEY"
 SANDBOX_PASSWORD = "FABU_SANDBOX_PASSWORD"
+MAIL_PASSWORD = "FABU_MAIL_PASSWORD"
 LOCALE = "FABU_LOCALE"  # read in config/locale, which needs it before there are settings
 
 BROKER_SOCKET = "valkey.sock"  # in the data directory
-PARTS = ("portal", "inbound", "sandbox")  # the embedded stack's processes that listen on a port
+HOLIDAYS = "holidays.toml"  # the same
+PARTS = ("portal", "inbound", "console", "sandbox")  # the embedded stack's processes that listen on a port
 Role = Literal["author", "editor", "officer", "leader", "auditor", "admin"]
+Regime = Literal["2007", "2019"]
+# What the checks before review look for, in texts and in attachments.
+CheckKind = Literal[
+    "id_number", "old_id_number", "mobile", "bank_card", "secret_mark", "internal_mark", "name_list", "phrase",
+    "comments", "tracked_changes", "hidden_text", "hidden_sheets", "annotations", "embedded_files", "script", "location",
+    "author_data", "closed", "partly", "damaged",
+]  # fmt: skip
 
 
 class ConfigError(Exception):
@@ -71,6 +82,8 @@ class OfficeSection(Frozen):
     site_id_code: str = ""  # 网站标识码, 10 digits
     icp: str = ""
     police_record: str = ""
+    agency_mark_url: str = ""  # 党政机关网站标识
+    report_error_url: str = ""  # 我为政府网站找错
     index_template: str = "{code}/{year}-{serial:05d}"
     time_zone: str = "Asia/Shanghai"
 
@@ -114,14 +127,87 @@ class ReviewSection(Frozen):
     levels: tuple[Role, ...] = Field(default=("officer", "leader"), min_length=1)
 
 
+class LawSection(Frozen):
+    """Which text of the 政府信息公开条例 the office's clocks go by: `pipeline.workdays.LAWS`."""
+
+    regime: Regime = "2019"
+
+
+class HolidayYear(Frozen):
+    """One year of the State Council's holiday notice: weekdays off, and weekend days worked in lieu (调休)."""
+
+    off: frozenset[date]
+    work: frozenset[date] = frozenset()
+
+
+class MailSection(Frozen):
+    """The office's mail server (SMTP), for mails to the staff. The password stands here, in a file, or in the
+    environment."""
+
+    host: str
+    port: int | None = Field(default=None, ge=1, le=65535)  # left out: the usual one of `security`
+    security: Literal["none", "starttls", "tls"] = "tls"
+    ca_file: str = ""  # certificates to trust beside the machine's own: an office's own authority
+    username: str = ""
+    password: str = Field(default="", repr=False)
+    password_file: str = ""
+    sender: str  # the address that mails come from
+    every_minutes: int = Field(default=60, ge=60)  # at most one mail a person in this time
+
+    @field_validator("sender")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        if not re.fullmatch(r"[^@\s<>,;]+@[^@\s<>,;]+", value) or not value.isascii():
+            raise _wrong("config.bad_sender", sender=value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_password(self) -> "MailSection":
+        if self.username and not self.password:
+            raise _wrong("config.no_mail_password", username=self.username)
+        return self
+
+    @property
+    def usual_port(self) -> int:
+        """The port to connect to (RFC 5321, 6409, 8314)."""
+        return self.port or {"none": 25, "starttls": 587, "tls": 465}[self.security]
+
+
+class FeedSection(Frozen):
+    """A feed (RSS, Atom) whose new entries become drafts of `author`, by themselves."""
+
+    url: str = Field(max_length=500)
+    author: str  # the person who owns the drafts
+    label: str = ""  # the source that the drafts name; left out: what the feed calls itself
+    department: str = ""  # left out: the author's
+    item_type: str = ""  # left out: the one that the title ends with, else the first of item_types
+    every_minutes: int = Field(default=60, ge=1)
+    allow_private: bool = False  # it stands in the own network
+
+    @field_validator("url")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        if not re.match(r"https?://[^/\s]+", value, re.I):
+            raise _wrong("config.bad_feed", url=value)
+        return value
+
+
 class LimitsSection(Frozen):
     lease_seconds: float = 90.0  # a claimed row is another worker's again after this
     sweep_seconds: float = 2.0
+    seen_seconds: float = Field(default=15.0, gt=0)  # how often worker and beat prove that they work
     # seconds between looks from outside; the last repeats
     looks: tuple[float, ...] = Field(default=(0, 2, 10, 60, 600), min_length=1)
     text_characters: int = 200_000
     title_characters: int = 120
     file_bytes: int = 20_000_000
+
+
+class ChecksSection(Frozen):
+    """What the checks before review let pass, and which findings stop a submission."""
+
+    allowed_phones: tuple[str, ...] = ()  # mobile numbers that the office itself makes public
+    severity: Mapping[CheckKind, Literal["block", "warn"]] = {}  # where it differs from `pipeline.checks.KINDS`
 
 
 class ChannelSection(BaseModel):
@@ -138,7 +224,8 @@ class ChannelSection(BaseModel):
     late_hours: float = 6.0
     call_seconds: float = Field(default=10.0, gt=0)  # total limit of one call
     batch: int = Field(default=50, ge=1, le=500)
-    senders: int = Field(default=8, ge=1, le=64)
+    # calls at once at most; left out: 32 where a call can be taken back (reached step by step), else 8
+    senders: int | None = Field(default=None, ge=1, le=64)
     tries: int = Field(default=5, ge=1)  # sendings of one generation that may turn out not to have arrived
     rehearsal: bool = False  # it reaches the sandbox, not the world: marked 演练
 
@@ -175,14 +262,22 @@ class Settings(Frozen):
     broker_url: str
     public_url: str  # where citizens read; permanent addresses derive from it
     inbound_url: str
+    console_url: str = ""  # where the staff works; its path is the console's base path
     secret: str = Field(repr=False)  # signs the addresses on which the outside reports
     locale: Literal["auto", "zh", "en"] = "auto"  # auto: that of the machine
     office: OfficeSection
     departments: tuple[Department, ...]
     people: tuple[Person, ...]
     review: ReviewSection = ReviewSection()
+    law: LawSection = LawSection()
+    holidays: Mapping[int, HolidayYear] = {}  # of years that `chinesecalendar` does not know yet, or has wrong
+    mail: MailSection | None = None  # left out: no mails to the staff
+    checks: ChecksSection = ChecksSection()
     limits: LimitsSection = LimitsSection()
     item_types: tuple[str, ...] = ("通知", "公告", "公示", "意见", "报告")
+    # proposed at submission, by item type; for a type left out: all that are not sent to recipients
+    default_channels: Mapping[str, tuple[str, ...]] = {}
+    feeds: tuple[FeedSection, ...] = ()
     channels: Mapping[str, ChannelSection]
 
     @model_validator(mode="after")
@@ -196,9 +291,20 @@ class Settings(Frozen):
         for ids in ([one.id for one in self.departments], [one.id for one in self.people]):
             if twice := sorted({id for id in ids if ids.count(id) > 1}):
                 raise _wrong("config.same_id", id=twice[0])
+        urls = [feed.url for feed in self.feeds]
+        for feed in self.feeds:
+            if urls.count(feed.url) > 1:
+                raise _wrong("config.same_feed", url=feed.url)
+            if feed.item_type and feed.item_type not in self.item_types:
+                raise _wrong("config.feed_type", url=feed.url, item_type=feed.item_type)
         for person in self.people:
             if unknown := ({person.department} | person.in_charge) - departments:
                 raise _wrong("config.unknown_department", person=person.id, department=", ".join(sorted(unknown)))
+        for item_type, names in self.default_channels.items():
+            if item_type not in self.item_types:
+                raise _wrong("config.unknown_type", type=item_type)
+            if unknown := set(names) - self.channels.keys():
+                raise _wrong("config.unknown_default", type=item_type, channel=", ".join(sorted(unknown)))
         for name, channel in self.channels.items():
             if channel.after and channel.after not in self.channels:
                 raise _wrong("config.unknown_after", channel=name, after=channel.after)
@@ -225,11 +331,15 @@ def prepare(data: Path, template: str = "fabu.toml", ports: Mapping[str, int] | 
     _keep(data / "secrets.json", json.dumps(keys, indent=1), 0o600)
     if ports is not None:
         _keep(data / "ports.json", json.dumps(dict(ports), indent=1))
+        _add_ports(data / "ports.json", ports)
 
 
 def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings of a data directory. Raises ConfigError when it was never set up or does not make sense."""
-    data = data.resolve()
+    """Read the settings of a data directory. Raises ConfigError when it was never set up or does not make sense.
+
+    Whatever the environment may say, it may also name a file that says it: `FABU_SECRET_FILE` for `FABU_SECRET`.
+    """
+    data, environ = data.resolve(), _with_files(environ)
     file = data / "fabu.toml"
     text = _text(file)
     if text is None:
@@ -258,8 +368,14 @@ def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
             "database_url": database_url,
             "broker_url": environ.get(BROKER_URL) or broker,
             "inbound_url": facts["inbound_url"],
+            "console_url": (environ.get(CONSOLE_URL) or document.pop("console_url", "") or local["console"]).rstrip(
+                "/"
+            ),
             "secret": secret,
         }
+        document["holidays"] = {**document.get("holidays", {}), **_imported_holidays(data)}
+        if isinstance(mail := document.get("mail"), dict):
+            mail["password"] = environ.get(MAIL_PASSWORD) or _mail_password(data, mail)
         return Settings(**{**document, **given, "public_url": str(public).rstrip("/")})
     except tomllib.TOMLDecodeError as error:
         raise ConfigError("config.not_toml", file=str(file), detail=str(error)) from error
@@ -271,6 +387,26 @@ def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         raise ConfigError("config.foreign_folder", folder=str(error.filename or error)) from error
 
 
+def _mail_password(data: Path, mail: Mapping[str, Any]) -> Any:
+    """The mail server's password from where [mail] says it stands; a file's path counts from the data directory."""
+    if not (named := mail.get("password_file")):
+        return mail.get("password", "")
+    if (kept := _text(data / str(named))) is None:
+        raise ConfigError("config.cannot_read", file=str(data / str(named)), detail=os.strerror(errno.ENOENT))
+    return kept.strip()
+
+
+def _imported_holidays(data: Path) -> dict[str, Any]:
+    """The years that `fabu holidays import` kept, by number."""
+    file = data / HOLIDAYS
+    try:
+        years = tomllib.loads(_text(file) or "").get("holidays", {})
+        TypeAdapter(dict[int, HolidayYear]).validate_python(years)
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise ConfigError("config.bad_holidays", file=str(file)) from error
+    return dict(years)
+
+
 def secrets_of(data: Path) -> dict[str, str]:
     """The secrets that were made for a data directory."""
     return _json(data / "secrets.json")
@@ -280,6 +416,23 @@ def local_addresses(data: Path) -> dict[str, str]:
     """Where the parts of the embedded stack listen: on ports chosen once, because permanent addresses carry them."""
     ports = _json(data / "ports.json")
     return {part: f"http://127.0.0.1:{ports[part]}" if part in ports else "" for part in PARTS}
+
+
+def _with_files(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment, with what stands in the files that its `…_FILE` names point to, as container secrets do."""
+    files = {name: Path(path) for name, path in environ.items() if name.startswith("FABU_") and name.endswith("_FILE")}
+    given = {name.removesuffix("_FILE"): (file, _text(file)) for name, file in files.items() if str(file) != "."}
+    for name, (file, text) in given.items():
+        if text is None:
+            raise ConfigError("config.no_file", name=f"{name}_FILE", file=str(file))
+    return {**{name: text.strip() for name, (_, text) in given.items() if text is not None}, **environ}
+
+
+def _add_ports(path: Path, ports: Mapping[str, int]) -> None:
+    """Give a part that is new in this release its port; the others keep theirs."""
+    kept = _json(path)
+    if new := {part: port for part, port in ports.items() if part not in kept and port not in kept.values()}:
+        path.write_text(json.dumps({**kept, **new}, indent=1), "utf-8")
 
 
 def _keep(path: Path, text: str, mode: int = 0o640) -> None:

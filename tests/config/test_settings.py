@@ -239,6 +239,14 @@ def test_any_folder_can_be_the_data_directory(name: str, tmp_path: Path) -> None
     assert (data / "fabu.db").stat().st_size > 0
 
 
+def test_a_secret_may_stand_in_a_file_that_the_environment_names(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from-a-file\n")
+    assert config.load(data, {"FABU_SECRET_FILE": str(tmp_path / "secret")}).secret == "from-a-file"
+    with pytest.raises(ConfigError) as caught:
+        config.load(data, {"FABU_SECRET_FILE": str(tmp_path / "nothing")})
+    assert caught.value.code == "config.no_file" and caught.value.facts["name"] == "FABU_SECRET_FILE"
+
+
 def test_a_part_that_is_new_in_a_release_gets_a_port_and_the_others_keep_theirs(data: Path) -> None:
     old = {part: port for part, port in PORTS.items() if part != "console"}
     (data / "ports.json").write_text(json.dumps(old))

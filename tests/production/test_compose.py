@@ -18,13 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from compose_spec import PyOptions, parse_duration
+from sqlalchemy import make_url
 
 from config.settings import HERE as CONFIG
 from config.settings import LimitsSection
 from pipeline.wake import queue_of
-from tests.faults.stack import ROOT, until
+from tests.faults.stack import ROOT, stop, until, wake_up
 from tests.parts import create_database, postgres, valkey
 from workers.app import SWEEP_QUEUE
 from workers.broker import valkey_command
@@ -34,6 +36,7 @@ from workers.tied import die_with_parent
 DOT_ENV = {  # what stands in .env: here the portal lies on a base path, behind a proxy
     "FABU_PUBLIC_URL": "https://zhangdian.example/gk",
     "FABU_INBOUND_URL": "https://zhangdian.example",
+    "FABU_CONSOLE_URL": "https://oa.zhangdian.example/fabu",
     "FABU_SECRET": "a" * 64,
     "FABU_PORTAL_KEY": "b" * 64,
     "POSTGRES_PASSWORD": "c" * 64,
@@ -44,8 +47,8 @@ DOT_ENV = {  # what stands in .env: here the portal lies on a base path, behind 
 }
 SECRETS = ("FABU_SECRET", "FABU_PORTAL_KEY", "POSTGRES_PASSWORD")
 VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?::(?P<how>[?-])(?P<rest>[^}]*))?\})")
-OURS = ("migrate", "worker", "beat", "portal", "inbound")
-LASTING = ("worker", "beat", "portal", "inbound")
+OURS = ("migrate", "worker", "beat", "portal", "inbound", "console")
+LASTING = ("worker", "beat", "portal", "inbound", "console")
 COMPOSE = (ROOT / "docker-compose.yml").read_text("utf-8")
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 PIECE = CONFIG / "samples" / "14-huimin-shequ.txt"
@@ -136,7 +139,7 @@ def test_every_service_that_lasts_is_watched_and_comes_back() -> None:
     for name, service in services.items():
         assert ("healthcheck" in service) == (name != "migrate"), name
         assert service["restart"] == ("no" if name == "migrate" else "unless-stopped"), name
-    for name in ("worker", "beat", "inbound"):
+    for name in ("worker", "beat", "inbound", "console"):
         assert services[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}, name
 
 
@@ -270,7 +273,7 @@ def test_an_item_is_published_through_the_services_of_the_file(tmp_path: Path) -
     office = (CONFIG / "fabu.toml").read_text("utf-8")
     (home / "fabu.toml").write_text(office[: office.index("# The sandbox stands")], "utf-8")
     channels = tomllib.loads((home / "fabu.toml").read_text("utf-8"))["channels"]
-    ports = free_ports(("portal", "inbound"))
+    ports = free_ports(("portal", "inbound", "console"))
     with postgres(tmp_path / "postgres", fsync=False) as cluster, valkey(tmp_path / "valkey") as broker:
         places = {
             "postgresql+psycopg://fabu@postgres/fabu": create_database(cluster, "fabu"),
@@ -278,6 +281,7 @@ def test_an_item_is_published_through_the_services_of_the_file(tmp_path: Path) -
             "http://portal:8080": f"http://127.0.0.1:{ports['portal']}",
             "8080": str(ports["portal"]),
             "8081": str(ports["inbound"]),
+            "8082": str(ports["console"]),
             "0.0.0.0": "127.0.0.1",
             "/srv/fabu": str(home),
             "/srv/portal": str(home / "portal"),
@@ -297,7 +301,8 @@ def test_an_item_is_published_through_the_services_of_the_file(tmp_path: Path) -
         (serving,) = json.loads(
             shape.exec("worker", "celery", "-A", "workers.app", "inspect", "active_queues", "--json").stdout
         ).values()
-        assert {queue["name"] for queue in serving} == {SWEEP_QUEUE, *map(queue_of, channels)}
+        own = {queue["name"] for queue in serving if queue["name"].endswith(".dq2")}  # workers/seen.py
+        assert {queue["name"] for queue in serving} - own == {SWEEP_QUEUE, *map(queue_of, channels)}
 
         new = ("new", "/dev/stdin", "--as", "sun", "--title", "广电惠民进社区", "--attach", str(FORM))
         item = str(shape.fabu(*new, input=PIECE.read_text("utf-8"))["item"])
@@ -315,12 +320,16 @@ def test_an_item_is_published_through_the_services_of_the_file(tmp_path: Path) -
             assert "广电惠民进社区" in answer.read().decode()
         assert [path.suffix for path in (home / "notices").iterdir()] == [".pdf"]
 
-        for path in (home / "tmp").glob("beat-schedule*"):  # a beat that goes round no more
-            os.utime(path, (0, 0))
-        assert not shape.healthy("beat")
+        for name in ("worker", "beat"):  # one that stands still
+            stop(shape.started[name].pid)
+            with psycopg.connect(host=str(make_url(cluster).query["host"]), user="postgres", dbname="fabu") as db:
+                db.execute("UPDATE process SET seen_at = seen_at - interval '2 minutes' WHERE kind = %s", [name])
+            assert not shape.healthy(name)
+            wake_up(shape.started[name].pid)
         for name in reversed(LASTING):
             # uvicorn ends its work and then lets the signal have its way
-            assert shape.stop(name) in ((-signal.SIGTERM, 0) if name in ("portal", "inbound") else (0,)), name
+            served = name in ("portal", "inbound", "console")
+            assert shape.stop(name) in ((-signal.SIGTERM, 0) if served else (0,)), name
             said = shape.log(name).read_text()
             assert "Traceback" not in said and "ERROR" not in said, said
 

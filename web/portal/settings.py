@@ -39,7 +39,7 @@ class Settings:
             url = f"sqlite:///{data / 'portal.db'}"
         settings = cls(
             database_url=url,
-            key=environment.get("PORTAL_KEY", ""),
+            key=_secret(environment, "PORTAL_KEY"),
             public_url=environment.get("PORTAL_PUBLIC_URL", "http://127.0.0.1:8080").rstrip("/"),
             base_path=environment.get("PORTAL_BASE_PATH", "").rstrip("/"),
             site_name=environment.get("PORTAL_SITE_NAME", "政府信息公开"),
@@ -63,3 +63,14 @@ class Settings:
         if settings.fault and (settings.fault != AMNESIA or environment.get("PORTAL_ALLOW_FAULTS") != "1"):
             raise SettingsError("PORTAL_FAULT: only 'amnesia', and only beside PORTAL_ALLOW_FAULTS=1")
         return settings
+
+
+def _secret(environment: Mapping[str, str], name: str) -> str:
+    """What the environment says, or the file that its `…_FILE` names, as container secrets do. Raises SettingsError."""
+    file = environment.get(f"{name}_FILE", "")
+    if environment.get(name) or not file:
+        return environment.get(name, "")
+    try:
+        return Path(file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name}_FILE: cannot read {file}") from error
