@@ -192,6 +192,21 @@ class FeedSection(Frozen):
         return value
 
 
+class BackupSection(Frozen):
+    """The nightly backup."""
+
+    at: str = "02:30"  # local time; missed, it is made up for as soon as Fabu runs
+    keep: int = Field(default=14, ge=0)  # so many are kept; 0: none is made
+    folder: str = "backups"  # from the data directory, or an absolute path: another disk is better
+
+    @field_validator("at")
+    @classmethod
+    def _a_time(cls, value: str) -> str:
+        if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
+            raise _wrong("config.bad_backup_time", at=value)
+        return value
+
+
 class LimitsSection(Frozen):
     lease_seconds: float = 90.0  # a claimed row is another worker's again after this
     sweep_seconds: float = 2.0
@@ -273,6 +288,7 @@ class Settings(Frozen):
     holidays: Mapping[int, HolidayYear] = {}  # of years that `chinesecalendar` does not know yet, or has wrong
     mail: MailSection | None = None  # left out: no mails to the staff
     checks: ChecksSection = ChecksSection()
+    backup: BackupSection = BackupSection()
     limits: LimitsSection = LimitsSection()
     item_types: tuple[str, ...] = ("通知", "公告", "公示", "意见", "报告")
     # proposed at submission, by item type; for a type left out: all that are not sent to recipients
@@ -348,9 +364,6 @@ def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     secret = environ.get(SECRET) or keys.get("secret", "")
     if not secret:
         raise ConfigError("config.no_secret", file=str(data / "secrets.json"))
-    database_url = environ.get(DATABASE_URL) or f"sqlite:///{quote(str(data / 'fabu.db'))}"
-    if not re.match(r"(sqlite|postgresql(\+psycopg)?)://", database_url):
-        raise ConfigError("config.bad_database", detail=database_url.partition(":")[0])  # the rest holds a password
     facts = {
         "data": str(data),
         "portal_url": environ.get(PORTAL_URL) or local["portal"],
@@ -365,7 +378,7 @@ def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         broker = f"redis+socket://{quote(str(short_socket(data, BROKER_SOCKET)))}?virtual_host=0"
         given = {
             "data": data,
-            "database_url": database_url,
+            "database_url": database_url(data, environ),
             "broker_url": environ.get(BROKER_URL) or broker,
             "inbound_url": facts["inbound_url"],
             "console_url": (environ.get(CONSOLE_URL) or document.pop("console_url", "") or local["console"]).rstrip(
@@ -405,6 +418,14 @@ def _imported_holidays(data: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, ValidationError) as error:
         raise ConfigError("config.bad_holidays", file=str(file)) from error
     return dict(years)
+
+
+def database_url(data: Path, environ: Mapping[str, str] = os.environ) -> str:
+    """Where the ledger of a data directory lies. Raises ConfigError for a database that we do not know."""
+    url = environ.get(DATABASE_URL) or f"sqlite:///{quote(str(data / 'fabu.db'))}"
+    if not re.match(r"(sqlite|postgresql(\+psycopg)?)://", url):
+        raise ConfigError("config.bad_database", detail=url.partition(":")[0])  # the rest holds a password
+    return url
 
 
 def secrets_of(data: Path) -> dict[str, str]:

@@ -44,6 +44,11 @@ def load_renditions(db: Session, ids: Collection[int]) -> dict[int, Rendition]:
     }
 
 
+def load_files(db: Session, wanted: Collection[str]) -> dict[str, bytes]:
+    """The bytes of those of these attachments that are kept, by SHA-256."""
+    return {blob.sha256: blob.content for blob in db.scalars(select(Blob).where(Blob.sha256.in_(wanted)))}
+
+
 def store_files(db: Session, files: Collection[File]) -> None:
     """Keep the bytes of attachments, once each."""
     contents = {file.sha256: file.content for file in files}

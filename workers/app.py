@@ -4,20 +4,25 @@ celery -A workers.app worker -P threads      celery -A workers.app beat
 """
 
 import os
+import sys
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init
+from celery.signals import setup_logging, worker_process_init
 from kombu.entity import Exchange, Queue
 
+from config import logs
 from config import settings as config
 from pipeline.runtime import Runtime, open_runtime
 from pipeline.wake import queue_of
 
 SWEEP_QUEUE = "sweep"
+NOTIFY_EVERY = timedelta(minutes=5)
+COLLECT_EVERY = timedelta(minutes=1)  # how often is asked which feeds are due
+COUNT_EVERY = timedelta(minutes=1)  # how old the numbers are at most
 
 
 @cache
@@ -39,6 +44,12 @@ def _after_fork(**_: Any) -> None:
         runtime.cache_clear()
 
 
+@setup_logging.connect
+def _logs(loglevel: int | str | None = None, **_: Any) -> None:
+    """In the place of Celery's own handlers."""
+    logs.configure("beat" if "beat" in sys.argv else "worker", loglevel or "WARNING")
+
+
 def configure(app: Celery) -> None:
     """Read the settings into Celery. The database is the queue of record: tasks only wake, so they may be lost."""
     limits = settings().limits
@@ -55,11 +66,16 @@ def configure(app: Celery) -> None:
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
+        worker_direct=True,  # a queue of its own for each worker: workers/seen.py
         timezone=settings().office.time_zone,
         # A sweep that could not start within its own interval is not worth doing late: the next one does all of it.
         beat_schedule={
-            "sweep": {"task": "fabu.sweep", "schedule": every, "options": {"expires": limits.sweep_seconds * 2}}
+            "sweep": {"task": "fabu.sweep", "schedule": every, "options": {"expires": limits.sweep_seconds * 2}},
+            "notify": {"task": "fabu.notify", "schedule": NOTIFY_EVERY, "options": {"expires": 240}},
+            "collect": {"task": "fabu.collect", "schedule": COLLECT_EVERY, "options": {"expires": 60}},
+            "count": {"task": "fabu.count", "schedule": COUNT_EVERY, "options": {"expires": 60}},
         },
+        beat_scheduler="workers.seen:Scheduler",
         beat_schedule_filename=str(settings().data / "run" / "beat-schedule"),
     )
 
@@ -75,4 +91,4 @@ class Fabu(Celery):
         configure(self)
 
 
-app = Fabu("fabu", include=["workers.tasks"])
+app = Fabu("fabu", include=["workers.tasks", "workers.seen"])

@@ -14,10 +14,26 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from config import logs
 from config import settings as config
+from pipeline import health
 from pipeline.decisions import Refused
 from pipeline.runtime import Runtime, open_runtime
-from web.console import admin, calendar, desk, items, people, reach, reviewing, signing_in, submitting, writing
+from web.console import (
+    admin,
+    api,
+    calendar,
+    desk,
+    items,
+    numbers,
+    people,
+    reach,
+    reviewing,
+    signing_in,
+    submitting,
+    words_admin,
+    writing,
+)
 from web.console.page import STATIC, Forged, SignInFirst, anybody, safe_target
 
 LARGEST_REQUEST = 120_000_000  # bytes: a text and its attachments in one form
@@ -33,11 +49,18 @@ SECURITY = {
 
 def create(runtime: Runtime | None = None) -> ASGIApp:
     """The application on a runtime; without one, on that of the data directory in the environment."""
+    if runtime is None:
+        logs.configure("console")
     rt = runtime or open_runtime(config.load(Path(os.environ.get(config.DATA, "var/fabu"))))
     app = FastAPI(title="Fabu console", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.runtime = rt
-    for part in (signing_in, desk, items, reviewing, reach, admin, people, calendar, writing, submitting):
+    parts = (
+        signing_in, desk, items, reviewing, reach, admin, people, calendar, numbers, writing, submitting, words_admin,
+    )  # fmt: skip
+    for part in parts:
         app.include_router(part.routes)
+
+    app.mount("/api/v1", api.create(rt))
 
     @app.get("/static/{name}")
     def static(name: str) -> Response:
@@ -49,15 +72,11 @@ def create(runtime: Runtime | None = None) -> ASGIApp:
         )
 
     @app.get("/health")
-    async def health() -> Response:
-        """200 only when the ledger answers."""
-
-        def ask() -> None:
-            with rt.reading() as db:
-                db.connection().exec_driver_sql("SELECT 1")
-
-        await run_in_threadpool(ask)
-        return Response("ok", media_type="text/plain")
+    def answers() -> Response:
+        """200 only when the ledger answers, 503 soon when it does not."""
+        well = health.ledger_answers(rt)
+        text = "ok" if well else "the ledger does not answer"
+        return Response(text, 200 if well else 503, media_type="text/plain")
 
     async def said(request: Request, template: str, status: int, **values: object) -> Response:
         """A page that says what went wrong, to whoever asks."""
@@ -89,6 +108,8 @@ def create(runtime: Runtime | None = None) -> ASGIApp:
     @app.exception_handler(RequestValidationError)
     async def no_such_page(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 404
+        if request.url.path.removeprefix(request.scope.get("root_path", "")).startswith("/api/"):
+            return api.no_such_address(request)  # a line break in it: the mount did not match
         code = {404: "console.no_such_page", 405: "console.no_such_page"}.get(status, "console.bad_request")
         return await said(request, "problem.html", status, code=code, facts={}, findings=())
 

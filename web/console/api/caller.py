@@ -1,0 +1,53 @@
+"""Who calls, and in which language they are answered."""
+
+import getpass
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from config.locale import Language
+from config.settings import Person
+from pipeline import accounts, items
+from pipeline.decisions import Actor
+from pipeline.runtime import Runtime
+
+_scheme = HTTPBearer(auto_error=False, description="A token made in the console (程序令牌)")
+
+
+class Unknown(Exception):
+    """No token, or one that nobody holds any more."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """One request: the runtime, and the person whose token it carries."""
+
+    rt: Runtime
+    person: Person
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(self.person, f"api/{getpass.getuser()}")
+
+    def see(self, item: int) -> None:
+        """Raise Refused when this person is not shown this item."""
+        items.require_visible(self.rt, self.person, item)
+
+
+def caller(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_scheme)]
+) -> Caller:  # fmt: skip
+    rt: Runtime = request.app.state.runtime
+    visitor = accounts.bearer(rt, credentials.credentials) if credentials is not None else None
+    if visitor is None:
+        raise Unknown
+    return Caller(rt, visitor.person)
+
+
+Called = Annotated[Caller, Depends(caller)]
+
+
+def language_of(request: Request) -> Language:
+    return "en" if request.headers.get("Accept-Language", "").lower().startswith("en") else "zh"
