@@ -93,6 +93,13 @@ def require_visible(rt: Runtime, person: Person, item_id: int) -> None:
             raise Refused("item.unknown", item=str(item_id))
 
 
+def require_item(rt: Runtime, item_id: int) -> None:
+    """Raise Refused when there is no such item."""
+    with rt.reading() as db:
+        if db.get(Item, item_id) is None:
+            raise Refused("item.unknown", item=str(item_id))
+
+
 def search(rt: Runtime, person: Person, query: Query, page: int = 1, size: int = 30) -> Found:
     """The items that this person may see and that fit the query, the last changed first."""
     latest = aliased(Revision)

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Form, Query, Response
 from fastapi.responses import JSONResponse
 
-from pipeline import desk, items, operate, reach, review, staff
+from pipeline import desk, items, operate, proof, reach, review, staff
 from pipeline.decisions import Refused
 from pipeline.items import date_of
 from pipeline.reach import Cell
@@ -180,6 +180,14 @@ def withdraw(console: Posted, item: int, reason: Annotated[str, Form()] = "") ->
     except Refused as error:
         return _withdraw(console, item, error, reason)
     return console.done(f"/items/{item}/reach", "reach.withdrawn", item=item)
+
+
+@routes.get("/items/{item:int}/proof")
+def proof_file(console: Signed, item: int) -> Response:
+    """Everything about one item, as a file that can be checked without Fabu."""
+    items.require_visible(console.rt, console.person, item)
+    headers = {"Content-Disposition": f'attachment; filename="fabu-proof-{item}.zip"'}
+    return Response(proof.of(console.rt, item, console.language), media_type="application/zip", headers=headers)
 
 
 def _labels(console: Console) -> dict[str, str]:
