@@ -3,7 +3,9 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
+from typing import get_args
 
 from sqlalchemy.orm import Session
 
@@ -12,6 +14,8 @@ from channels.document import BadText, clean
 from config.settings import Person, Role
 from pipeline.models import AuditLine
 from pipeline.runtime import Runtime
+
+FARTHEST = timedelta(days=3653)  # a time further off is a slip of the pen
 
 
 class Refused(Exception):
@@ -32,17 +36,35 @@ class Decision(StrEnum):
     RETURN = "return"
     REFUSE = "refuse"
     CORRECT = "correct"
+    REFER = "refer"
+    ANSWER = "answer"
+    RECORD = "record"
     WITHDRAW = "withdraw"
     RETRY = "retry"
     SETTLE = "settle"
     POST = "post"
     UNPOST = "unpost"
+    POSTPONE = "postpone"
     PAUSE = "pause"
     RESUME = "resume"
+    RESTORE = "restore"
     SUBSCRIBE = "subscribe"
+    UNSUBSCRIBE = "unsubscribe"
+    SUPPRESS = "suppress"
+    UNSUPPRESS = "unsuppress"
+    STAFF = "staff"
+    DEPUTIZE = "deputize"
+    READ_LOG = "read_log"
+    READ_SUBSCRIBERS = "read_subscribers"
+    SEE_SUBSCRIBERS = "see_subscribers"
+    ACCOUNT = "account"
+    PASSWORD = "password"
+    TOKEN = "token"
+    WORDS = "words"
 
 
 _WRITERS = frozenset({"author", "editor"})
+_EVERYBODY = frozenset(get_args(Role))
 _DESK = frozenset({"editor", "officer", "leader", "admin"})
 
 # Who may decide what. Approving, returning and refusing belong to the role whose turn it is (settings: review.levels).
@@ -51,14 +73,31 @@ PERMITS: dict[Decision, frozenset[str]] = {
     Decision.EDIT: _WRITERS,
     Decision.SUBMIT: _WRITERS,
     Decision.CORRECT: _WRITERS,
+    Decision.REFER: frozenset({"officer", "leader"}),
+    Decision.ANSWER: frozenset({"editor", "officer", "leader"}),
+    Decision.RECORD: frozenset({"editor", "officer", "admin"}),
     Decision.WITHDRAW: frozenset({"officer", "leader"}),
     Decision.RETRY: _DESK,
     Decision.SETTLE: _DESK,
     Decision.POST: _WRITERS,
     Decision.UNPOST: _WRITERS,
+    Decision.POSTPONE: frozenset({"editor", "officer", "leader"}),
     Decision.PAUSE: _DESK,
     Decision.RESUME: _DESK,
+    Decision.RESTORE: frozenset({"admin"}),
     Decision.SUBSCRIBE: frozenset({"editor", "admin"}),
+    Decision.UNSUBSCRIBE: frozenset({"editor", "admin"}),
+    Decision.SUPPRESS: frozenset({"editor", "admin"}),
+    Decision.UNSUPPRESS: frozenset({"editor", "admin"}),
+    Decision.STAFF: frozenset({"admin"}),
+    Decision.DEPUTIZE: _EVERYBODY,  # an administrator for anybody, everybody else for themselves: `pipeline.deputies`
+    Decision.READ_LOG: frozenset({"auditor", "admin"}),
+    Decision.READ_SUBSCRIBERS: frozenset({"editor", "admin"}),
+    Decision.SEE_SUBSCRIBERS: frozenset({"editor", "auditor", "admin"}),  # masked; not everybody (个人信息保护法, art. 6)
+    Decision.ACCOUNT: frozenset({"admin"}),
+    Decision.PASSWORD: _EVERYBODY,
+    Decision.TOKEN: _EVERYBODY,
+    Decision.WORDS: frozenset({"editor", "officer", "admin"}),
 }
 
 
@@ -78,6 +117,21 @@ def permit(actor: Actor, decision: Decision, department: str | None = None) -> N
         raise Refused("decision.not_permitted", person=actor.person.name, decision=decision, roles=needed)
     if department is not None and roles == {"author"} and department != actor.person.department:
         raise Refused("decision.other_department", person=actor.person.name)
+
+
+def may(actor: Actor, decision: Decision, department: str | None = None) -> bool:
+    """Would `permit` let it pass? For screens that show only what their reader may do."""
+    try:
+        permit(actor, decision, department)
+    except Refused:
+        return False
+    return True
+
+
+def entitled(person: Person, role: Role, department: str) -> bool:
+    """May this person review as `role` an item of this department? A leader in charge of none is in charge of all."""
+    in_charge = role != "leader" or not person.in_charge or department in person.in_charge
+    return role in person.roles and in_charge
 
 
 def review_role(rt: Runtime, given: int) -> Role:

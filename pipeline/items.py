@@ -244,6 +244,8 @@ class Given:
     role: str
     person: str
     at: datetime
+    on_behalf_of: str = ""  # whom a deputy stood in for
+    recorded_by: str = ""  # who entered what was signed on paper (代录)
 
 
 @dataclass(frozen=True)
@@ -297,7 +299,8 @@ def history(rt: Runtime, item_id: int) -> History:
             .where(Approval.submission_id.in_([each.id for each in submissions]))
             .order_by(Approval.level)
         ):
-            approvals.setdefault(one.submission_id, []).append(Given(one.role, one.person, one.at))
+            given = Given(one.role, one.person, one.at, one.on_behalf_of, one.recorded_by)
+            approvals.setdefault(one.submission_id, []).append(given)
         return History(
             line=_line(rt, db, item, revisions[0]),
             draft=read_draft(db, revisions[0]),

@@ -129,6 +129,8 @@ class Submission(Base):
               postgresql_where=text("stage = 'reviewing'")),
         Index("uq_submission_approved", "item_id", unique=True, sqlite_where=text("stage = 'approved'"),
               postgresql_where=text("stage = 'approved'")),
+        Index("ix_submission_sent_back", "closed_at", sqlite_where=text("stage IN ('returned', 'refused')"),
+              postgresql_where=text("stage IN ('returned', 'refused')")),
     )  # fmt: skip
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), index=True)
@@ -156,6 +158,33 @@ class Approval(Base):
     hash: Mapped[str] = mapped_column(String(64))
     at: Mapped[datetime] = mapped_column(UTCTime)
     on_behalf_of: Mapped[str] = mapped_column(String(40), server_default="")  # whom a deputy stood in for
+    # signed on the paper review sheet, and entered by somebody else with its scan (代录)
+    recorded_by: Mapped[str] = mapped_column(String(40), server_default="")
+    scan_sha256: Mapped[str] = mapped_column(String(64), server_default="")
+
+
+class ReferralKind(StrEnum):
+    """Who is asked before a submission may be decided (条例 2019, art. 17, 32)."""
+
+    COMPETENT = "competent"  # 有关主管部门
+    SECRECY = "secrecy"  # 保密行政管理部门
+    THIRD_PARTY = "third_party"
+
+
+class Referral(Base):
+    """Somebody outside is asked: until they have answered, the submission is not approved."""
+
+    __tablename__ = "referral"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    submission_id: Mapped[int] = mapped_column(ForeignKey("submission.id"), index=True)
+    kind: Mapped[ReferralKind] = mapped_column(checked(ReferralKind))
+    to_whom: Mapped[str] = mapped_column(String(120))
+    question: Mapped[str] = mapped_column(Text)
+    asked_by: Mapped[str] = mapped_column(String(40))
+    asked_at: Mapped[datetime] = mapped_column(UTCTime)
+    answer: Mapped[str] = mapped_column(Text, default="")
+    answered_by: Mapped[str | None] = mapped_column(String(40))
+    answered_at: Mapped[datetime | None] = mapped_column(UTCTime)
 
 
 class StoredRendition(Base):
@@ -326,6 +355,7 @@ class ChannelStatus(Base):
     last_success_at: Mapped[datetime | None] = mapped_column(UTCTime)
     last_failure_at: Mapped[datetime | None] = mapped_column(UTCTime)
     last_error: Mapped[str] = mapped_column(Text, default="")
+    leases_expired: Mapped[int] = mapped_column(default=0, server_default="0")  # workers that did not come back
 
 
 class Subscriber(Base):
@@ -422,6 +452,24 @@ class Mailed(Base):
     error: Mapped[str] = mapped_column(Text, default="")  # JSON {code, facts} of what went wrong with it
 
 
+class Restoration(Base):
+    """The ledger was restored from a backup. While one is not finished nothing is claimed (`claim.look`).
+
+    Items up to `last_item` may have been sent after the backup, for all the ledger knows. `spare`: so many numbers are
+    left out, because nothing outside can say which were given after the backup. `found`: JSON, `rescue.compare.Found`.
+    """
+
+    __tablename__ = "restoration"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    taken_at: Mapped[datetime] = mapped_column(UTCTime)  # the backup
+    restored_at: Mapped[datetime] = mapped_column(UTCTime)
+    restored_by: Mapped[str] = mapped_column(String(40))
+    last_item: Mapped[int] = mapped_column(BigId)
+    spare: Mapped[int]
+    finished_at: Mapped[datetime | None] = mapped_column(UTCTime)
+    found: Mapped[str] = mapped_column(Text, default="")
+
+
 class Account(Base):
     """A person's way into the console. The password is kept as argon2id (RFC 9106); a first one must be changed."""
 
@@ -457,6 +505,37 @@ class ApiToken(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(UTCTime)
 
 
+class StoredPhrase(Base):
+    """A line of the word table: `wrong` is written where `correct` is meant, both days included. Never deleted.
+    `set_by` "": it came with the program."""
+
+    __tablename__ = "phrase"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    correct: Mapped[str] = mapped_column(String(40))
+    wrong: Mapped[str] = mapped_column(String(40), index=True)
+    from_on: Mapped[date] = mapped_column(Date)
+    to_on: Mapped[date | None] = mapped_column(Date)
+    set_by: Mapped[str] = mapped_column(String(40))
+    set_at: Mapped[datetime] = mapped_column(UTCTime)
+    ended_by: Mapped[str] = mapped_column(String(40))
+    ended_at: Mapped[datetime | None] = mapped_column(UTCTime)
+
+
+class StoredFinding(Base):
+    """What the checks found in a submission, and why it was submitted all the same (`reason` "": no reason is needed).
+    Never changed. `found` is a pipeline.checks.Found as JSON; `key` names what was found as long as its text stays."""
+
+    __tablename__ = "finding"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    submission_id: Mapped[int] = mapped_column(ForeignKey("submission.id"), index=True)
+    code: Mapped[str] = mapped_column(String(60))
+    key: Mapped[str] = mapped_column(String(40))
+    found: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    reason_by: Mapped[str] = mapped_column(String(40))
+    reason_at: Mapped[datetime | None] = mapped_column(UTCTime)
+
+
 class WorkingCopy(Base):
     """What somebody types before they save it as a revision: survives a closed browser. `item_id` None: a new item;
     `based_on`: the revision's number that it began from. `content` is the form as JSON."""
@@ -469,3 +548,41 @@ class WorkingCopy(Base):
     based_on: Mapped[int]
     content: Mapped[str] = mapped_column(Text)
     saved_at: Mapped[datetime] = mapped_column(UTCTime)
+
+
+class Publication(Base):
+    """An item was seen where the public finds it, for the first time: `day` in the office's zone, with the date formed
+    of the text that was seen. Found by `pipeline.counting`, which keeps `department` and `withdrawn` as they are now."""
+
+    __tablename__ = "publication"
+    __table_args__ = (Index("ix_publication_day", "day", "department", "formed_on", "withdrawn"),)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(Date)
+    department: Mapped[str] = mapped_column(String(40))
+    formed_on: Mapped[date] = mapped_column(Date)
+    withdrawn: Mapped[bool] = mapped_column(default=False)
+
+
+class DeliveryCount(Base):
+    """How many deliveries of one block of ids (`pipeline.counting`) are in a state. `day`: that of their time to go
+    out, in the office's zone; `state`: of `State`, or *withdrawn*."""
+
+    __tablename__ = "delivery_count"
+    __table_args__ = (Index("ix_delivery_count_day", "day"),)
+    block: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    department: Mapped[str] = mapped_column(String(40), primary_key=True)
+    channel: Mapped[str] = mapped_column(String(40), primary_key=True)
+    state: Mapped[str] = mapped_column(String(32), primary_key=True)
+    count: Mapped[int]
+
+
+class CountMark(Base):
+    """How far a table was counted: up to `read`; from `again` on it is read once more, for lines that are committed
+    after others with higher ids."""
+
+    __tablename__ = "count_mark"
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    read: Mapped[int] = mapped_column(BigInteger)
+    again: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime] = mapped_column(UTCTime)

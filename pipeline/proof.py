@@ -132,7 +132,7 @@ def _record(rt: Runtime, db: Session, item_id: int, salt: bytes) -> dict[str, An
         "approvals": [
             {
                 "hash": hashes[one.submission_id], "role": one.role, "person": one.person, "at": one.at,
-                "on_behalf_of": one.on_behalf_of,
+                "on_behalf_of": one.on_behalf_of, "recorded_by": one.recorded_by, "scan": one.scan_sha256,
             }
             for one in db.scalars(approvals.order_by(Approval.at))
         ],
@@ -190,6 +190,8 @@ def _summary(rt: Runtime, language: Language, record: dict[str, Any]) -> str:
             role = t(f"role.{given['role']}")
             if instead:
                 role += t("proof.instead", person=names.person(instead))
+            if given["recorded_by"]:
+                role += t("proof.recorded", person=names.person(given["recorded_by"]))
             lines.append(
                 "    " + t("proof.approved", role=role, person=names.person(given["person"]), at=at(given["at"]))
             )

@@ -6,25 +6,37 @@ are never called here: a decision changes what the ledger wants, and wakes the w
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from channels.contract import Finding, Rendition, Severity, Unrenderable
-from pipeline import checks
+from channels.contract import Evidence, File, Finding, Rendition, Severity, Unrenderable
+from config.settings import Person
+from pipeline import checks, deputies, reasons, referrals, staff
 from pipeline.catalogue import issue_index_number
-from pipeline.decisions import Actor, Decision, Refused, audit, permit, require_reason, review_role
+from pipeline.decisions import FARTHEST, Actor, Decision, Refused, audit, entitled, permit, require_reason, review_role
 from pipeline.drafts import Draft, checked, compose, latest_revision, read_draft, store_revision
-from pipeline.models import Approval, Item, Revision, StoredRendition, Submission
-from pipeline.renditions import store_rendition
+from pipeline.models import (
+    Approval,
+    Delivery,
+    Item,
+    Revision,
+    StoredDepartment,
+    StoredPerson,
+    StoredRendition,
+    Submission,
+)
+from pipeline.renditions import store_files, store_rendition
 from pipeline.runtime import Runtime
 from pipeline.slots import want, want_nothing
-from pipeline.states import Disclosure, Ground, Stage
+from pipeline.states import Disclosure, Ground, Stage, State
 
-FARTHEST = timedelta(days=3653)  # a time further off is a slip of the pen
+SCANS = (b"%PDF-", b"\x89PNG", b"\xff\xd8\xff")  # what a scanner or a phone makes: PDF, PNG, JPEG
 SHORTEST_HASH = 12  # hexadecimal characters of a hash that a person may name it by
 
 
@@ -38,8 +50,9 @@ class Submitted:
     warnings: tuple[Finding, ...]
 
 
-def create(rt: Runtime, actor: Actor, draft: Draft) -> int:
-    """A new item with its first revision, as a draft. Returns its id."""
+def create(rt: Runtime, actor: Actor, draft: Draft, record: Callable[[Session, int], None] | None = None) -> int:
+    """A new item with its first revision, as a draft. Returns its id. `record` keeps in the same commit where it came
+    from; what it raises undoes the whole."""
     permit(actor, Decision.CREATE, draft.department)
     draft = checked(rt, draft)
     with rt.writing() as db:
@@ -48,21 +61,24 @@ def create(rt: Runtime, actor: Actor, draft: Draft) -> int:
         db.flush()
         revision = store_revision(rt, db, item, actor.person.id, draft)
         audit(rt, db, actor, Decision.CREATE, item.id, revision=revision.number, hash=revision.content_hash)
+        if record is not None:
+            record(db, item.id)
         return item.id
 
 
-def edit(rt: Runtime, actor: Actor, item_id: int, draft: Draft) -> int:
+def edit(rt: Runtime, actor: Actor, item_id: int, draft: Draft, based_on: int | None = None) -> int:
     """A new revision of an item that was never approved, or was withdrawn; approvals given so far are void. Returns
-    the revision's number."""
-    return _revise(rt, actor, item_id, draft, Decision.EDIT)
+    the revision's number. `based_on`: the number of the revision that it was written from, where that is known: refused
+    when somebody saved a newer one meanwhile."""
+    return _revise(rt, actor, item_id, draft, Decision.EDIT, based_on)
 
 
-def correct(rt: Runtime, actor: Actor, item_id: int, draft: Draft) -> int:
+def correct(rt: Runtime, actor: Actor, item_id: int, draft: Draft, based_on: int | None = None) -> int:
     """A new revision of an item that is in force: the old one stays wanted until the new one is approved."""
-    return _revise(rt, actor, item_id, draft, Decision.CORRECT)
+    return _revise(rt, actor, item_id, draft, Decision.CORRECT, based_on)
 
 
-def _revise(rt: Runtime, actor: Actor, item_id: int, draft: Draft, decision: Decision) -> int:
+def _revise(rt: Runtime, actor: Actor, item_id: int, draft: Draft, decision: Decision, based_on: int | None) -> int:
     draft = checked(rt, draft)
     with rt.writing() as db:
         item = _item(db, item_id)
@@ -73,6 +89,8 @@ def _revise(rt: Runtime, actor: Actor, item_id: int, draft: Draft, decision: Dec
             raise Refused("review.correct_instead")
         if decision is Decision.CORRECT and in_force is None:
             raise Refused("review.edit_instead")
+        if based_on is not None and (number := latest_revision(db, item_id).number) != based_on:
+            raise Refused("review.newer_revision", revision=str(number))
         reviewing = _submission(db, item_id, Stage.REVIEWING)
         if reviewing is not None:
             _close(rt, reviewing, Stage.VOIDED, "edited")
@@ -91,8 +109,10 @@ def submit(
     publish_at: datetime | None = None,
     disclosure: Disclosure = Disclosure.PROACTIVE,
     ground: Ground | None = None,
+    why: Mapping[str, str] = MappingProxyType({}),
 ) -> Submitted:
-    """Put the latest revision up for review, with class, channels and time. `channels` None: those in force.
+    """Put the latest revision up for review, with class, channels and time. `channels` None: those in force. `why`:
+    reasons for what the checks question, by the finding's key or code (`reasons.answered`).
 
     Issues the index number, runs the checks, renders and stores what each channel will show, and hashes it all.
     """
@@ -105,7 +125,8 @@ def submit(
             item.index_number = issue_index_number(rt, db)
         index_number = item.index_number
     message = compose(rt, item, revision.number, draft)
-    findings, renditions = checks.find(message), dict[str, Rendition]()
+    public = disclosure is Disclosure.PROACTIVE
+    findings, renditions = list[Finding](checks.report(rt, draft, public)), dict[str, Rendition]()
     if publish_at is not None and publish_at < rt.now():
         findings.append(Finding("check.time_past", Severity.WARN, "publish_at"))
     for name in chosen:
@@ -115,6 +136,7 @@ def submit(
             findings.extend(error.findings)
     if any(finding.severity is Severity.BLOCK for finding in findings):
         raise Refused("review.blocked", findings)
+    found = reasons.answered(rt, actor, item_id, findings, why)
     manifest = _manifest(item, revision, disclosure, ground, time, renditions)
     digest = hashlib.sha256(manifest).hexdigest()
     with rt.writing() as db:
@@ -138,6 +160,7 @@ def submit(
         db.flush()
         for name, rendition in renditions.items():
             store_rendition(db, submission.id, revision.id, name, rendition)
+        reasons.store(db, submission.id, found)
         audit(rt, db, actor, Decision.SUBMIT, item_id, hash=digest, channels=sorted(chosen), publish_at=time)
     return Submitted(item_id, index_number, digest, tuple(findings))
 
@@ -145,19 +168,48 @@ def submit(
 def approve(rt: Runtime, actor: Actor, item_id: int, hash: str) -> bool:
     """One level's yes to the submission with this hash. Returns True when it was the last one: what it holds is wanted
     from this commit on."""
+    return _approve(rt, actor, item_id, hash)
+
+
+def record_paper(rt: Runtime, actor: Actor, item_id: int, person_id: str, hash: str, scan: File) -> bool:
+    """Enter a yes that `person_id` signed on the paper review sheet (代录): by somebody else, with the scan, for the
+    hash that is printed on the sheet. It counts as that person's own. Raises Refused."""
+    permit(actor, Decision.RECORD)
+    decider = staff.person(rt, person_id)
+    if decider.id == actor.person.id:
+        raise Refused("paper.own_decision", person=decider.name)
+    limit = rt.settings.limits.file_bytes
+    if not scan.content.startswith(SCANS):
+        raise Refused("paper.no_scan", file=scan.name)
+    if len(scan.content) > limit:
+        raise Refused("draft.file_too_large", file=scan.name, limit=str(limit // 1_000_000))
+    return _approve(rt, Actor(decider, actor.os_user), item_id, hash, actor, scan)
+
+
+def _approve(
+    rt: Runtime, actor: Actor, item_id: int, hash: str, recorder: Actor | None = None, scan: File | None = None
+) -> bool:
     with rt.writing() as db:
         item = _item(db, item_id)
-        submission = _waiting(rt, db, actor, item, Decision.APPROVE)
+        submission, names = _waiting(rt, db, actor, item, Decision.APPROVE)
         _seen(db, submission, hash)
+        referrals.require_answered(db, submission.id)
         given = _approvals(db, submission)
-        _apart(db, actor, submission, given)
+        stood_in_for = _stood_in_for(actor, _apart(db, actor, names, submission, given))
         level = len(given)
         role = review_role(rt, level)
         approval = Approval(submission_id=submission.id, level=level, role=role, person=actor.person.id)
-        approval.hash, approval.at = submission.hash, rt.now()
+        approval.hash, approval.at, approval.on_behalf_of = submission.hash, rt.now(), stood_in_for
+        if recorder is not None and scan is not None:
+            store_files(db, [scan])
+            approval.recorded_by, approval.scan_sha256 = recorder.person.id, scan.sha256
         db.add(approval)
         last = level + 1 >= len(rt.settings.review.levels)
-        audit(rt, db, actor, Decision.APPROVE, item_id, hash=submission.hash, level=role, last=last)
+        facts = {"hash": submission.hash, "level": role, "last": last, **_named(stood_in_for)}
+        if recorder is not None:
+            audit(rt, db, recorder, Decision.RECORD, item_id, for_person=actor.person.id, **facts)
+        else:
+            audit(rt, db, actor, Decision.APPROVE, item_id, **facts)
         channels: list[str] = []
         if last:
             before = _submission(db, item_id, Stage.APPROVED)
@@ -185,17 +237,21 @@ def refuse(rt: Runtime, actor: Actor, item_id: int, ground: Ground, reason: str)
 
 def _end_review(rt: Runtime, actor: Actor, item_id: int, decision: Decision, stage: Stage, reason: str) -> None:
     with rt.writing() as db:
-        submission = _waiting(rt, db, actor, _item(db, item_id), decision)
+        submission, names = _waiting(rt, db, actor, _item(db, item_id), decision)
+        name = names[0]
+        if name.id != actor.person.id:  # a reviewer may send back even what they had a part in; a deputy had none
+            name = _apart(db, actor, names, submission, _approvals(db, submission))
         _close(rt, submission, stage, reason)
-        audit(rt, db, actor, decision, item_id, hash=submission.hash, reason=reason)
+        facts = {"hash": submission.hash, "reason": reason, **_named(_stood_in_for(actor, name))}
+        audit(rt, db, actor, decision, item_id, **facts)
 
 
 def withdraw(rt: Runtime, actor: Actor, item_id: int, reason: str) -> list[str]:
     """Take an item back everywhere, in one step, by the officer or a leader alone. A correction under review falls with
     it. Returns the channels concerned."""
     reason = require_reason(reason)
-    permit(actor, Decision.WITHDRAW)
     with rt.writing() as db:
+        stood_in_for = deputies.permit_withdrawal(rt, db, actor)
         _item(db, item_id)
         in_force = _submission(db, item_id, Stage.APPROVED)
         if in_force is None or in_force.disclosure is not Disclosure.PROACTIVE:
@@ -205,9 +261,55 @@ def withdraw(rt: Runtime, actor: Actor, item_id: int, reason: str) -> list[str]:
         if reviewing is not None:
             _close(rt, reviewing, Stage.VOIDED, "withdrawn")
         channels = want_nothing(rt, db, item_id)
-        audit(rt, db, actor, Decision.WITHDRAW, item_id, reason=reason, channels=channels)
+        facts = {"reason": reason, "channels": channels, **_named(stood_in_for)}
+        audit(rt, db, actor, Decision.WITHDRAW, item_id, **facts)
     rt.wake(*channels)
     return channels
+
+
+class Consequence(StrEnum):
+    """What a withdrawal does on one channel."""
+
+    RECALL = "recall"  # the page or entry is replaced by a tombstone
+    PERSON = "person"  # a printed notice is to be taken down by somebody
+    UNSENT = "unsent"  # nothing has gone out, and nothing will
+    NO_RECALL = "no_recall"  # what went out stays out
+
+
+@dataclass(frozen=True)
+class Effect:
+    """`sent`: how many recipients have it already or may have it; `unsent`: how many will not get it."""
+
+    channel: str
+    consequence: Consequence
+    sent: int = 0
+    unsent: int = 0
+
+
+def consequences(rt: Runtime, item_id: int) -> list[Effect]:
+    """What withdrawing this item would do on each channel, said before anybody confirms it."""
+    out = (State.ACCEPTED, State.CONFIRMED, State.IN_DOUBT, State.SENDING)
+    effects = []
+    with rt.reading() as db:
+        slots = db.scalars(select(Delivery).where(Delivery.item_id == item_id, Delivery.slot_id.is_(None))).all()
+        for slot in slots:
+            if slot.wanted_id is None:
+                continue
+            opened = rt.channels.get(slot.channel)
+            below = select(Delivery.state, func.count()).where(Delivery.slot_id == slot.id).group_by(Delivery.state)
+            counts = {row.state: row[1] for row in db.execute(below)} if slot.expanded_at else {slot.state: 1}
+            sent = sum(count for state, count in counts.items() if state in out)
+            unsent = sum(counts.values()) - sent - counts.get(State.SKIPPED, 0)
+            if not sent and not slot.held_id and slot.held_known:
+                consequence = Consequence.UNSENT
+            elif opened is None or not opened.traits.recall:
+                consequence = Consequence.NO_RECALL
+            else:
+                by_hand = opened.traits.evidence is Evidence.PERSON
+                consequence = Consequence.PERSON if by_hand else Consequence.RECALL
+            effects.append(Effect(slot.channel, consequence, sent, unsent))
+    order = {name: place for place, name in enumerate(rt.channels)}
+    return sorted(effects, key=lambda one: order.get(one.channel, len(order)))
 
 
 # ── parts of decisions ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -282,9 +384,13 @@ def _choose(
         raise Refused("review.naive_time")
     if publish_at is not None and abs(publish_at - rt.now()) > FARTHEST:
         raise Refused("review.time_unlikely", publish_at=str(publish_at))
-    time = publish_at if publish_at is not None or in_force is None else in_force.publish_at
+    time = publish_at
+    if publish_at is None and in_force is not None:  # a correction goes out when the item does, postponed or not
+        coming = select(func.max(Delivery.publish_at)).where(Delivery.item_id == item_id, Delivery.state == State.DUE)
+        time = db.scalar(coming.where(Delivery.publish_at > rt.now())) or in_force.publish_at
     if in_force is not None and in_force.revision_id == revision.id:
-        same = (set(chosen), time, disclosure) == (stored, in_force.publish_at, in_force.disclosure)
+        moved = publish_at is not None and publish_at != in_force.publish_at
+        same = not moved and (set(chosen), disclosure) == (stored, in_force.disclosure)
         if same:
             raise Refused("review.nothing_new")
     return chosen, time
@@ -312,17 +418,24 @@ def _manifest(
     return json.dumps(document, ensure_ascii=False, sort_keys=True, indent=1).encode()
 
 
-def _waiting(rt: Runtime, db: Session, actor: Actor, item: Item, decision: Decision) -> Submission:
-    """The submission under review, if it is this actor's turn."""
+def _waiting(
+    rt: Runtime, db: Session, actor: Actor, item: Item, decision: Decision
+) -> tuple[Submission, Sequence[Person]]:
+    """The submission under review, if it is this actor's turn, and in whose names: their own, or as a deputy."""
     submission = _submission(db, item.id, Stage.REVIEWING)
     if submission is None:
         raise Refused("review.nothing_waiting")
     role = review_role(rt, len(_approvals(db, submission)))
-    if role not in actor.person.roles:
+    represents = deputies.stands_in_for(rt, db, actor.person)
+    if names := deputies.in_whose_name(actor.person, represents, role, item.department):
+        return submission, names
+    if not any(role in one.roles for one in (actor.person, *represents)):
         raise Refused("decision.not_permitted", person=actor.person.name, decision=decision, roles=role)
-    if role == "leader" and actor.person.in_charge and item.department not in actor.person.in_charge:
-        raise Refused("review.not_in_charge", person=actor.person.name, department=item.department)
-    return submission
+    everybody = [staff.read_person(row) for row in db.scalars(select(StoredPerson).where(StoredPerson.active))]
+    leaders = "、".join(one.name for one in everybody if entitled(one, role, item.department))
+    department = db.get(StoredDepartment, item.department)
+    named = department.name if department is not None else item.department
+    raise Refused("review.not_in_charge", person=actor.person.name, department=named, leaders=leaders or "—")
 
 
 def _seen(db: Session, submission: Submission, hash: str) -> None:
@@ -338,10 +451,29 @@ def _seen(db: Session, submission: Submission, hash: str) -> None:
     raise Refused("review.wrong_hash", item=str(submission.item_id))
 
 
-def _apart(db: Session, actor: Actor, submission: Submission, given: Sequence[Approval]) -> None:
-    """Author of any revision, submitter, officer and leader are different persons (domain: review separation)."""
-    authors = set(db.scalars(select(Revision.author).where(Revision.item_id == submission.item_id)))
-    if actor.person.id in authors | {submission.submitted_by}:
+def _apart(
+    db: Session, actor: Actor, names: Sequence[Person], submission: Submission, given: Sequence[Approval]
+) -> Person:
+    """Author of any revision, submitter, officer and leader are different persons (domain: review separation), and so
+    are those in whose names they act. Returns in whose name the actor does."""
+    authors = {*db.scalars(select(Revision.author).where(Revision.item_id == submission.item_id))}
+    authors.add(submission.submitted_by)
+    reviewers = {approval.person for approval in given} | {approval.on_behalf_of for approval in given}
+    if actor.person.id in authors:
         raise Refused("review.own_item", person=actor.person.name)
-    if actor.person.id in {approval.person for approval in given}:
+    if actor.person.id in reviewers:
         raise Refused("review.same_person", person=actor.person.name)
+    name = deputies.apart(names, authors | reviewers)
+    if name is None:
+        represented = "、".join(one.name for one in names)
+        raise Refused("review.represented_involved", person=actor.person.name, represented=represented)
+    return name
+
+
+def _stood_in_for(actor: Actor, name: Person) -> str:
+    return "" if name.id == actor.person.id else name.id
+
+
+def _named(stood_in_for: str) -> dict[str, str]:
+    """How the audit log says whom a deputy stood in for."""
+    return {"on_behalf_of": stood_in_for} if stood_in_for else {}

@@ -1,13 +1,16 @@
 """Reviews: what waits for me, and a submission exactly as it will go out, to be decided."""
 
+import mimetypes
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Response
+from fastapi import APIRouter, Form, Response, UploadFile
 from fastapi.responses import RedirectResponse
 
+from channels.contract import File
 from channels.document import parse, to_html
-from pipeline import desk, differences, items, previews, review, staff
+from pipeline import desk, differences, items, previews, referrals, review, review_sheet, staff
 from pipeline.decisions import Refused
+from pipeline.models import ReferralKind
 from pipeline.states import Ground
 from web.console.page import Console, Posted, Signed
 
@@ -51,7 +54,8 @@ def _page(console: Console, item: int, wrong: Refused | None = None, reason: str
         changes=differences.between(before, history.draft) if before is not None else None,
         history=history,
         names=staff.names(console.rt), grounds=list(Ground), reason=reason,
-        html=to_html(parse(view.draft.text)),
+        html=to_html(parse(view.draft.text)), asked=referrals.asked(console.rt, item), kinds=list(ReferralKind),
+        deciders=[one for one in staff.people(console.rt) if view.role in one.roles and one.id != console.person.id],
         wrong=console.problem(wrong.code, wrong.facts) if wrong else "",
     )  # fmt: skip
 
@@ -85,6 +89,55 @@ def refuse(
     except Refused as error:
         return _page(console, item, error, reason)
     return _on(console, "reviewing.refused", item)
+
+
+@routes.get("/items/{item:int}/sheet")
+def sheet(console: Signed, item: int) -> Response:
+    """The review sheet, to be printed and signed."""
+    items.require_visible(console.rt, console.person, item)
+    headers = {"Content-Disposition": f'inline; filename="review-sheet-{item}.pdf"'}
+    return Response(review_sheet.of(console.rt, item), media_type="application/pdf", headers=headers)
+
+
+@routes.post("/items/{item:int}/paper")
+def paper(
+    console: Posted, item: int, scan: UploadFile, person: Annotated[str, Form()] = "", hash: Annotated[str, Form()] = ""
+) -> Response:
+    """A yes that somebody signed on the sheet, entered by somebody else with its scan (代录)."""
+    items.require_visible(console.rt, console.person, item)
+    limit = console.rt.settings.limits.file_bytes
+    media_type = mimetypes.guess_type(scan.filename or "")[0] or "application/octet-stream"
+    file = File(scan.filename or "scan", media_type, scan.file.read(limit + 1))
+    try:
+        last = review.record_paper(console.rt, console.actor, item, person, hash.replace(" ", ""), file)
+    except Refused as error:
+        return _page(console, item, error)
+    return _on(console, "reviewing.recorded_last" if last else "reviewing.recorded", item)
+
+
+@routes.post("/items/{item:int}/refer")
+def refer(
+    console: Posted, item: int, kind: Annotated[str, Form()] = "", to_whom: Annotated[str, Form()] = "",
+    question: Annotated[str, Form()] = "",
+) -> Response:  # fmt: skip
+    items.require_visible(console.rt, console.person, item)
+    try:
+        if kind not in set(ReferralKind):
+            raise Refused("reviewing.kind_missing")
+        referrals.refer(console.rt, console.actor, item, ReferralKind(kind), to_whom, question)
+    except Refused as error:
+        return _page(console, item, error)
+    return console.done(f"/items/{item}/review", "reviewing.referred", to_whom=to_whom)
+
+
+@routes.post("/items/{item:int}/referrals/{id:int}")
+def answer(console: Posted, item: int, id: int, answer: Annotated[str, Form()] = "") -> Response:
+    items.require_visible(console.rt, console.person, item)
+    try:
+        referrals.answer(console.rt, console.actor, item, id, answer)
+    except Refused as error:
+        return _page(console, item, error)
+    return console.done(f"/items/{item}/review", "reviewing.answered")
 
 
 def _on(console: Console, said: str, item: int) -> Response:

@@ -100,6 +100,19 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["person"], ["person.id"], name=op.f("fk_mailed_person_person")),
         sa.PrimaryKeyConstraint("person", name=op.f("pk_mailed")),
     )
+    op.create_table(
+        "restoration",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("taken_at", UTCTime(), nullable=False),
+        sa.Column("restored_at", UTCTime(), nullable=False),
+        sa.Column("restored_by", sa.String(length=40), nullable=False),
+        sa.Column("last_item", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("spare", sa.Integer(), nullable=False),
+        sa.Column("finished_at", UTCTime(), nullable=True),
+        sa.Column("found", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_restoration")),
+    )
+    op.add_column("channel_status", sa.Column("leases_expired", sa.Integer(), server_default="0", nullable=False))
     # Not in a batch: SQLite would copy the table, and its append-only triggers would be lost.
     op.add_column("approval", sa.Column("on_behalf_of", sa.String(length=40), server_default="", nullable=False))
 

@@ -1,5 +1,7 @@
 """the console"""
 
+from datetime import UTC, date, datetime
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -66,7 +68,147 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("working_copy", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_working_copy_item_id"), ["item_id"], unique=False)
+    _numbers()
     _describe_revisions()
+    _ask_others_and_take_paper()
+    _checks()
+
+
+# Set phrases that are often mistaken (correct, wrong): each wrong one is a mistake wherever its characters follow each
+# other, also across words; 布署 for instance would be found in 发布署名文章.
+PHRASES = (
+    ("依申请公开", "已申请公开"),
+    ("工作部署", "工作布署"),
+    ("安排部署", "安排布署"),
+    ("决策部署", "决策布署"),
+    ("贯彻落实", "贯切落实"),
+    ("竣工验收", "峻工验收"),
+    ("截至目前", "截止目前"),
+    ("按部就班", "按步就班"),
+    ("再接再厉", "再接再励"),
+    ("一如既往", "一如继往"),
+    ("迫不及待", "迫不急待"),
+    ("因地制宜", "因地制易"),
+    ("相辅相成", "相辅相承"),
+    ("融会贯通", "融汇贯通"),
+    ("鼎力相助", "顶力相助"),
+    ("招聘启事", "招聘启示"),
+)
+
+
+def _checks() -> None:
+    """The word table with its first lines, and the findings of submissions."""
+    phrases = op.create_table(
+        "phrase",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("correct", sa.String(length=40), nullable=False),
+        sa.Column("wrong", sa.String(length=40), nullable=False),
+        sa.Column("from_on", sa.Date(), nullable=False),
+        sa.Column("to_on", sa.Date(), nullable=True),
+        sa.Column("set_by", sa.String(length=40), nullable=False),
+        sa.Column("set_at", UTCTime(), nullable=False),
+        sa.Column("ended_by", sa.String(length=40), nullable=False),
+        sa.Column("ended_at", UTCTime(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_phrase")),
+    )
+    with op.batch_alter_table("phrase", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_phrase_wrong"), ["wrong"], unique=False)
+    made = {"from_on": date(2000, 1, 1), "to_on": None, "set_by": "", "set_at": datetime.now(UTC)}
+    ended = {"ended_by": "", "ended_at": None}
+    op.bulk_insert(phrases, [{"correct": correct, "wrong": wrong, **made, **ended} for correct, wrong in PHRASES])
+    op.create_table(
+        "finding",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("submission_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("code", sa.String(length=60), nullable=False),
+        sa.Column("key", sa.String(length=40), nullable=False),
+        sa.Column("found", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("reason_by", sa.String(length=40), nullable=False),
+        sa.Column("reason_at", UTCTime(), nullable=True),
+        sa.ForeignKeyConstraint(["submission_id"], ["submission.id"], name=op.f("fk_finding_submission_id_submission")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_finding")),
+    )
+    with op.batch_alter_table("finding", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_finding_submission_id"), ["submission_id"], unique=False)
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(
+            "CREATE TRIGGER finding_append_only BEFORE UPDATE OR DELETE ON finding "
+            "FOR EACH ROW EXECUTE FUNCTION fabu_append_only()"
+        )
+        op.execute(
+            "CREATE TRIGGER finding_no_truncate BEFORE TRUNCATE ON finding "
+            "FOR EACH STATEMENT EXECUTE FUNCTION fabu_append_only()"
+        )
+        return
+    for change in ("UPDATE", "DELETE"):
+        op.execute(
+            f"CREATE TRIGGER finding_no_{change.lower()} BEFORE {change} ON finding "
+            "BEGIN SELECT RAISE(ABORT, 'finding is append-only'); END"
+        )
+
+
+def _numbers() -> None:
+    big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.create_table(
+        "publication",
+        sa.Column("item_id", big, autoincrement=False, nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("department", sa.String(length=40), nullable=False),
+        sa.Column("formed_on", sa.Date(), nullable=False),
+        sa.Column("withdrawn", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["item_id"], ["item.id"], name=op.f("fk_publication_item_id_item")),
+        sa.PrimaryKeyConstraint("item_id", name=op.f("pk_publication")),
+    )
+    op.create_index("ix_publication_day", "publication", ["day", "department", "formed_on", "withdrawn"])
+    op.create_table(
+        "delivery_count",
+        sa.Column("block", big, autoincrement=False, nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("department", sa.String(length=40), nullable=False),
+        sa.Column("channel", sa.String(length=40), nullable=False),
+        sa.Column("state", sa.String(length=32), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("block", "day", "department", "channel", "state", name=op.f("pk_delivery_count")),
+    )
+    op.create_index("ix_delivery_count_day", "delivery_count", ["day"])
+    op.create_table(
+        "count_mark",
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("read", sa.BigInteger(), nullable=False),
+        sa.Column("again", sa.BigInteger(), nullable=False),
+        sa.Column("at", UTCTime(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_count_mark")),
+    )
+    sent_back = sa.text("stage IN ('returned', 'refused')")
+    op.create_index("ix_submission_sent_back", "submission", ["closed_at"], sqlite_where=sent_back,
+                    postgresql_where=sent_back)  # fmt: skip
+
+
+def _ask_others_and_take_paper() -> None:
+    """Referrals, and approvals signed on paper. Columns are added in place: its guards stay where they are."""
+    op.add_column("approval", sa.Column("recorded_by", sa.String(length=40), server_default="", nullable=False))
+    op.add_column("approval", sa.Column("scan_sha256", sa.String(length=64), server_default="", nullable=False))
+    kinds = sa.Enum("competent", "secrecy", "third_party", name="referralkind", native_enum=False,
+                    create_constraint=True, length=32)  # fmt: skip
+    op.create_table(
+        "referral",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("submission_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("kind", kinds, nullable=False),
+        sa.Column("to_whom", sa.String(length=120), nullable=False),
+        sa.Column("question", sa.Text(), nullable=False),
+        sa.Column("asked_by", sa.String(length=40), nullable=False),
+        sa.Column("asked_at", UTCTime(), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.Column("answered_by", sa.String(length=40), nullable=True),
+        sa.Column("answered_at", UTCTime(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["submission_id"], ["submission.id"], name=op.f("fk_referral_submission_id_submission")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_referral")),
+    )
+    op.create_index("ix_referral_submission_id", "referral", ["submission_id"])
 
 
 def _describe_revisions() -> None:
