@@ -49,8 +49,8 @@ Regime = Literal["2007", "2019"]
 # What the checks before review look for, in texts and in attachments.
 CheckKind = Literal[
     "id_number", "old_id_number", "mobile", "bank_card", "secret_mark", "internal_mark", "name_list", "phrase",
-    "comments", "tracked_changes", "hidden_text", "hidden_sheets", "annotations", "embedded_files", "script", "location",
-    "author_data", "closed", "partly", "damaged",
+    "comments", "tracked_changes", "hidden_text", "hidden_sheets", "annotations", "embedded_files", "script",
+    "location", "author_data", "closed", "partly", "damaged",
 ]  # fmt: skip
 
 

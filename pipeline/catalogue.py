@@ -1,5 +1,7 @@
 """The catalogue (公开目录): index numbers, issued once and never changed (domain: Catalogue)."""
 
+from collections.abc import Callable
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -14,9 +16,19 @@ LONGEST_NAME = 80  # characters of an index number
 def issue_index_number(rt: Runtime, db: Session) -> str:
     """The next 索引号 of this organisation and year, by the office's template. The counter's row is locked until the
     commit: two submissions never get the same one, and one that fails gives its number back."""
+    return _index_number(rt, lambda counter: next_number(db, counter))
+
+
+def expected_index_number(rt: Runtime, db: Session) -> str:
+    """The index number that would be issued now, for a preview: nothing is counted."""
+    latest = select(Counter.value)
+    return _index_number(rt, lambda counter: (db.scalar(latest.where(Counter.name == counter)) or 0) + 1)
+
+
+def _index_number(rt: Runtime, serial_of: Callable[[str], int]) -> str:
     office = rt.settings.office
     today = rt.now().astimezone(rt.settings.zone)
-    serial = next_number(db, f"index/{office.code}/{today.year}")
+    serial = serial_of(f"index/{office.code}/{today.year}")
     return office.index_template.format(code=office.code, year=today.year, month=today.month, serial=serial)
 
 

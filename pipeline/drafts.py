@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from channels.contract import File, Message, Office
 from channels.document import parse
 from pipeline import staff
+from pipeline.catalogue import expected_index_number
 from pipeline.decisions import Refused, plain
 from pipeline.models import Blob, Item, Revision
 from pipeline.renditions import store_files
@@ -144,16 +145,30 @@ def read_draft(db: Session, revision: Revision) -> Draft:
 
 def compose(rt: Runtime, item: Item, revision_number: int, draft: Draft) -> Message:
     """What channels render: the draft with its index number, its permanent address, and who publishes it."""
+    return _message(rt, item.id, item.index_number or "", revision_number, draft)
+
+
+def compose_unsubmitted(rt: Runtime, item_id: int | None, draft: Draft) -> Message:
+    """The same for a text that is still being written; a number that it does not have yet is the one it would get now.
+    `item_id` None: it is not saved yet."""
+    with rt.reading() as db:
+        item = db.get(Item, item_id) if item_id is not None else None
+        number = item.id if item is not None else (db.scalar(select(func.max(Item.id))) or 0) + 1
+        index_number = (item.index_number if item is not None else None) or expected_index_number(rt, db)
+    return _message(rt, number, index_number, 1, draft)
+
+
+def _message(rt: Runtime, number: int, index_number: str, revision_number: int, draft: Draft) -> Message:
     office = rt.settings.office
     return Message(
-        number=item.id,
-        index_number=item.index_number or "",
+        number=number,
+        index_number=index_number,
         title=draft.title,
         blocks=parse(draft.text),
         item_type=draft.item_type,
         department=staff.names(rt).department(draft.department),
         office=Office(office.name, office.code, office.phone, office.address, office.short_name),
-        address=f"{rt.settings.public_url}/i/{item.id}",
+        address=f"{rt.settings.public_url}/i/{number}",
         formed_on=draft.formed_on,
         revision=revision_number,
         document_number=draft.document_number,

@@ -45,14 +45,21 @@ def of_submission(rt: Runtime, item_id: int, hash: str) -> list[Preview]:
     return known + gone
 
 
-def of_message(rt: Runtime, message: Message, channels: Collection[str]) -> list[Preview]:
-    """How a message would look on these channels now. What cannot be rendered says why."""
-    return [_rendered(rt, name, message) for name in rt.channels if name in channels]
+def of_message(
+    rt: Runtime, message: Message, channels: Collection[str], looked_at: Collection[str] | None = None
+) -> list[Preview]:
+    """How a message would look on these channels now. What cannot be rendered says why. `looked_at`: make the views of
+    these only, and of those that are sent to recipients; None: of all."""
+    seen = channels if looked_at is None else looked_at
+    return [_rendered(rt, name, message, name in seen) for name in rt.channels if name in channels]
 
 
-def _rendered(rt: Runtime, name: str, message: Message) -> Preview:
+def _rendered(rt: Runtime, name: str, message: Message, seen: bool) -> Preview:
     try:
-        return _shown(rt, name, rt.channels[name].adapter.render(message))
+        rendition = rt.channels[name].adapter.render(message)
+        if not seen and not rt.channels[name].adapter.addressed:
+            return Preview(name, rt.channels[name].section.label, None)
+        return _shown(rt, name, rendition)
     except Unrenderable as error:
         return Preview(name, rt.channels[name].section.label, None, tuple(error.findings))
 

@@ -195,8 +195,8 @@ def _summary(rt: Runtime, language: Language, record: dict[str, Any]) -> str:
             lines.append(
                 "    " + t("proof.approved", role=role, person=names.person(given["person"]), at=at(given["at"]))
             )
-        if one["reason"]:
-            lines.append("    " + t("proof.reason", reason=one["reason"]))
+        if why := one["reason"]:
+            lines.append("    " + t("proof.reason", reason=why))
     lines += ["", t("proof.arrivals")]
     counted: dict[tuple[str, str], list[datetime]] = {}
     for one in record["sightings"]:

@@ -55,10 +55,17 @@ PAGES: Mapping[str, tuple[str, str]] = {
     "admin-person": ("admin", "/admin/people/chen"),
     "admin-departments": ("admin", "/admin/departments"),
     "admin-deputies": ("admin", "/admin/deputies"),
+    "admin-words": ("wang", "/admin/words"),
     "tokens": ("wang", "/tokens"),
     "calendar": ("wang", "/calendar"),
     "calendar-october": ("wang", "/calendar?month=2026-10"),
     "calendar-list": ("wang", "/calendar?view=list"),
+    "numbers": ("wang", "/numbers"),
+    "new": ("zhao", "/items/new"),
+    "edit": ("wang", "/items/{draft}/edit"),
+    "correct": ("wang", "/items/2/correct"),
+    "submit": ("wang", "/items/{draft}/submit"),
+    "preview": ("wang", "/items/2/preview/bulletin"),
     "problem": ("zhao", "/items/999"),
 }
 
@@ -165,7 +172,7 @@ def take(url: str, phases: Mapping[str, int], out: Path, names: list[str]) -> No
                     page.click("button.main")
                 for name, (who, path) in PAGES.items():
                     if who == person and (not names or name in names):
-                        page.goto(url + path.format(**phases))
+                        page.goto(url + path.format(**phases), wait_until="networkidle")
                         page.screenshot(path=out / f"{name}-{width}.png", full_page=True)
                         print(f"{name}-{width}.png", flush=True)
         browser.close()

@@ -15,6 +15,7 @@ import pytest
 from channels.contract import Evidence, Outcome, Seen, Severity
 from config.locale import HERE, Language, catalogue, language, say
 from config.settings import Role
+from pipeline.decisions import Decision
 from pipeline.drafts import Draft
 from pipeline.states import Disclosure, Ground, Result, State
 from workers.show import NAMED, Screen
@@ -27,12 +28,13 @@ SOURCES = sorted(
     if "migrations" not in path.parts
 )
 TEMPLATES = sorted((ROOT / "web" / "console" / "templates").glob("*.html"))
+FILES = (".toml", ".json", ".csv", ".html", ".js", ".css", ".lock", ".txt", ".zip")  # names that look like codes
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 CODE = re.compile(r"[a-z_]+\.[a-z_0-9]+")
 # Chosen by the name of a field, a state and so on: held against their enums below, not against the source.
 FAMILIES = ("help", "word", "field", "state", "reason", "result", "evidence", "seen", "role", "disclosure", "health",
-            "notice", "severity", "withdraw", "document", "ground", "phase", "stage")  # fmt: skip
-SPEAKERS = {"say", "line", "error", "Finding", "_wrong"}  # beside the exceptions: the first argument is a code
+            "notice", "severity", "withdraw", "document", "ground", "phase", "stage", "did")  # fmt: skip
+SPEAKERS = {"say", "line", "error", "Finding", "Found", "_wrong"}  # beside the exceptions: the first argument is a code
 OTHER_WORDS = ("召回", "撤回", "下架", "稿件", "文稿", "推送", "送达", "送审", "驳回", "审批", "批准", "终审", "勘误",
                "订正", "重试", "黑名单", "通道", "频道", "条目", "挂起", "订户")  # fmt: skip
 OTHER_ENGLISH = ("recall", "retract", "unpublish", "revoke", "article", "resend", "blacklist", "ticket")
@@ -69,7 +71,8 @@ def _spoken() -> Iterator[tuple[str, str, set[str] | None]]:
             if not isinstance(node, ast.Call) or not node.args or _name(node) not in exceptions() | SPEAKERS:
                 continue
             facts: set[str] | None = {keyword.arg for keyword in node.keywords if keyword.arg is not None}
-            if len(node.args) > 1 or None in {keyword.arg for keyword in node.keywords} or _name(node) == "Finding":
+            more = len(node.args) > 1 or None in {keyword.arg for keyword in node.keywords}
+            if more or _name(node) in ("Finding", "Found"):
                 facts = None
             if isinstance(node.args[0], ast.Call):  # Unrenderable(Finding(…)) is read at the Finding
                 continue
@@ -98,8 +101,33 @@ def mentioned() -> frozenset[str]:
                 found |= {code for code in quoted + whole if code.partition(".")[0] in sections}
     for template in TEMPLATES:
         found |= set(re.findall(rf"['\"]({CODE.pattern})['\"]", template.read_text("utf-8")))
-    shown = {code for code in found if code.partition(".")[0] in sections}
-    return frozenset(code for code in shown if not code.endswith((".toml", ".json", ".csv", ".html", ".js", ".css")))
+    shown = {code for code in found - composed() if code.partition(".")[0] in sections}
+    return frozenset(code for code in shown if not code.endswith(FILES) or code in catalogue("zh"))
+
+
+@cache
+def composed() -> frozenset[str]:
+    """The beginnings of codes that are put together in templates: `t("phase." ~ line.phase)`."""
+    return frozenset(
+        begin
+        for template in TEMPLATES
+        for begin in re.findall(r"""['"]([a-z_]+\.[a-z_]*)['"] ?~""", template.read_text("utf-8"))
+    )
+
+
+@cache
+def put_together() -> frozenset[str]:
+    """The codes that an f-string of the source can come to: `f"doctor.{kind}_gone"`."""
+    shapes = {
+        "".join(re.escape(part.value) if isinstance(part, ast.Constant) else "[a-z0-9_]+" for part in node.values)
+        for _, tree in _trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+        and isinstance(node.values[0], ast.Constant)
+        and re.match(r"[a-z_]+\.", str(node.values[0].value))
+        and all(isinstance(part, ast.FormattedValue) or isinstance(part.value, str) for part in node.values)  # type: ignore[attr-defined]
+    }
+    return frozenset(code for code in catalogue("zh") if any(re.fullmatch(shape, code) for shape in shapes))
 
 
 def fields(sentence: str) -> set[str]:
@@ -143,6 +171,7 @@ def test_everything_that_is_raised_or_shown_has_a_sentence() -> None:
 
 def test_no_sentence_is_left_over() -> None:
     used = mentioned() | {code for _, code, _ in _spoken()}
+    used |= put_together() | {code for code in catalogue("zh") if code.startswith(tuple(composed()))}
     used |= {f"web_{code}" for code in used}  # what the console says in their place
     assert {code for code in catalogue("zh") if code.partition(".")[0] not in FAMILIES} - used == set()
 
@@ -195,7 +224,7 @@ def test_every_column_of_the_tables_has_a_word() -> None:
     ("section", "members"),
     [
         ("state", State), ("result", Result), ("seen", Seen), ("seen", Outcome), ("evidence", Evidence),
-        ("disclosure", Disclosure), ("ground", Ground), ("severity", Severity),
+        ("disclosure", Disclosure), ("ground", Ground), ("severity", Severity), ("did", Decision),
     ],
 )  # fmt: skip
 def test_everything_that_is_counted_has_a_word(section: str, members: type[StrEnum]) -> None:
@@ -234,7 +263,7 @@ def test_every_field_that_an_error_points_at_has_a_word() -> None:
             match node:
                 case ast.Call(func=ast.Name(id="plain"), args=[_, ast.Constant(value=str(name))]):
                     asked.add(name)
-                case ast.Call(func=ast.Name(id="Finding"), args=[_, _, ast.Constant(value=str(name)), *_]):
+                case ast.Call(func=ast.Name(id="Finding" | "Found"), args=[_, _, ast.Constant(value=str(name)), *_]):
                     asked.add(name)
     assert asked >= {"title", "reason", "period"}
     assert {f"field.{name}" for name in asked} <= catalogue("zh").keys()

@@ -105,6 +105,8 @@ def test_a_file_saved_by_notepad_is_read_or_its_encoding_is_named(data: Path) ->
         ('id = "chen"', 'id = "chen"\nin_charge = ["x"]', "config.unknown_department", {"department": "x"}),
         ('id = "zhao"', 'id = "li"', "config.same_id", {"id": "li"}),
         ('after = "portal"', 'after = "port"', "config.unknown_after", {"channel": "bulletin", "after": "port"}),
+        ('"统计信息" = ["portal"]', '"统计" = ["portal"]', "config.unknown_type", {"type": "统计"}),
+        ('"统计信息" = ["portal"]', '"统计信息" = ["port"]', "config.unknown_default", {"channel": "port"}),
         ('after = "portal"', 'after = "bulletin"', "config.after_circle", {"channels": "bulletin → bulletin"}),
         ("call_seconds = 60", "call_seconds = 90", "config.call_too_long", {"channel": "bulletin", "limit": "90"}),
         ('"20:00-08:00"', '"20-8"', "config.bad_quiet", {"quiet": "20-8"}),
@@ -257,3 +259,49 @@ def test_a_part_that_is_new_in_a_release_gets_a_port_and_the_others_keep_theirs(
 def test_the_index_numbers_template_keeps_its_own_names(edit: Edit) -> None:
     settings = load(edit("{code}/{year}-{serial:05d}", "{code}/{year}{serial:04d}"))
     assert settings.office.index_template.format(code="1", year=2026, serial=7) == "1/20260007"
+
+
+MAIL = '[mail]\nhost = "smtp.gd.example"\nsender = "fabu@gd.example"\n'
+
+
+def with_mail(data: Path, more: str = "") -> Path:
+    with (data / "fabu.toml").open("a", encoding="utf-8") as file:
+        file.write(f"\n{MAIL}{more}")
+    return data
+
+
+def test_mails_to_the_staff_are_off_until_a_server_is_named(data: Path) -> None:
+    assert load(data).mail is None
+    mail = load(with_mail(data)).mail
+    assert mail is not None and (mail.security, mail.usual_port, mail.every_minutes) == ("tls", 465, 60)
+
+
+def test_the_mail_servers_password_comes_from_the_environment_a_file_or_the_settings(data: Path) -> None:
+    with_mail(data, 'username = "fabu"\npassword_file = "mail-password"\n')
+    assert refused(data).code == "config.cannot_read"
+    (data / "mail-password").write_text("from-the-file\n")
+    kept, given = load(data).mail, load(data, FABU_MAIL_PASSWORD="given").mail
+    assert kept is not None and kept.password == "from-the-file"
+    assert given is not None and given.password == "given"
+    assert "from-the-file" not in repr(load(data))
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ('username = "fabu"\n', "config.no_mail_password"),
+        ("every_minutes = 59\n", "config.invalid"),
+        ("port = 0\n", "config.invalid"),
+        ('security = "ssl"\n', "config.invalid"),
+        ('server = "x"\n', "config.unknown_key"),
+    ],
+)
+def test_a_mail_server_that_cannot_be_used_is_refused(data: Path, more: str, code: str) -> None:
+    assert refused(with_mail(data, more)).code == code
+
+
+def test_a_sender_that_is_no_address_is_refused(data: Path) -> None:
+    with_mail(data)
+    text = (data / "fabu.toml").read_text("utf-8").replace("fabu@gd.example", "发布系统 <fabu@gd.example>")
+    (data / "fabu.toml").write_text(text, "utf-8")
+    assert refused(data).code == "config.bad_sender"

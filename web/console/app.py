@@ -25,12 +25,14 @@ from web.console import (
     calendar,
     desk,
     items,
+    logbook,
     numbers,
     people,
     reach,
     reviewing,
     signing_in,
     submitting,
+    subscribers_admin,
     words_admin,
     writing,
 )
@@ -56,6 +58,7 @@ def create(runtime: Runtime | None = None) -> ASGIApp:
     app.state.runtime = rt
     parts = (
         signing_in, desk, items, reviewing, reach, admin, people, calendar, numbers, writing, submitting, words_admin,
+        subscribers_admin, logbook,
     )  # fmt: skip
     for part in parts:
         app.include_router(part.routes)

@@ -5,12 +5,13 @@ answered with the form again; and when saving is refused, the form comes back as
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.routing import APIRoute
 from starlette.datastructures import FormData, UploadFile
 
 from channels.contract import File, Finding
@@ -23,8 +24,25 @@ from pipeline.suggestions import suggestions
 from pipeline.working_copy import TEXTS, Copy, Kept, Place, Sheet
 from web.console.page import Console, Posted, Signed
 
-routes = APIRouter()
+LARGEST_FIELD = 12_000_000  # bytes: more than a working copy takes, so that a text too long is refused in words
 IN_FORCE = (Phase.APPROVED, Phase.CORRECTING)
+
+
+class LongFields(APIRoute):
+    """Reads forms whose fields are longer than the framework takes by itself (1 MB)."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def read_first(request: Request) -> Response:
+            if request.method == "POST":
+                await request.form(max_part_size=LARGEST_FIELD)  # kept by the request
+            return await handle(request)
+
+        return read_first
+
+
+routes = APIRouter(route_class=LongFields)
 
 
 async def _typed(request: Request) -> FormData:
@@ -196,7 +214,7 @@ def _sheet(console: Console, data: FormData, place: Place) -> Sheet:
     return Sheet(**_texts(data), files=tuple(known[key] for key in dict.fromkeys(keys)))
 
 
-def _texts(data: FormData) -> dict[str, str]:
+def _texts(data: FormData) -> dict[str, Any]:
     return {name: str(data.get(name, "")).replace("\r\n", "\n") for name in TEXTS}
 
 
@@ -414,10 +432,17 @@ def preview(console: Posted, data: Typed, part: str = "") -> Response:
     if place.item is not None:
         items.require_visible(console.rt, console.person, place.item)
     sheet = Sheet(**_texts(data), files=tuple(_named(str(key)) for key in data.getlist("file")))
-    values = _previewed(console, place.item, sheet)
+    open_ = looked_at(console, data) if part else set(console.rt.channels)
+    values = _previewed(console, place.item, sheet, open_)
     if part:
-        return HTMLResponse(console.fragment("writing-previews.html", **values))
-    return console.page("writing-preview.html", title=sheet.title, back=None, **values)
+        return HTMLResponse(console.fragment("writing-previews.html", open=open_, **values))
+    return console.page("writing-preview.html", title=sheet.title, back=None, open=open_, **values)
+
+
+def looked_at(console: Console, data: FormData) -> set[str]:
+    """The channels whose previews are open on the page; at first the first one."""
+    given = [str(one) for one in data.getlist("look")]
+    return set(given) if given else set(list(console.rt.channels)[:1])
 
 
 def _named(key: str) -> Kept:
@@ -425,7 +450,7 @@ def _named(key: str) -> Kept:
     return Kept(name[:200], "", sha256[:64], 0)
 
 
-def _previewed(console: Console, item: int | None, sheet: Sheet) -> Mapping[str, object]:
+def _previewed(console: Console, item: int | None, sheet: Sheet, open_: set[str]) -> dict[str, Any]:
     if not sheet.title.strip() or not sheet.text.strip():
         return {"previews": [], "findings": (), "wrong": ""}
     try:
@@ -434,8 +459,8 @@ def _previewed(console: Console, item: int | None, sheet: Sheet) -> Mapping[str,
         return {"previews": [], "findings": (), "wrong": console.problem(error.code, error.facts)}
     message = drafts.compose_unsubmitted(console.rt, item, draft)
     return {
-        "previews": previews.of_message(console.rt, message, console.rt.channels),
-        "findings": checks.find(replace(message, files=())),
+        "previews": previews.of_message(console.rt, message, console.rt.channels, open_),
+        "findings": checks.report(console.rt, draft),
         "wrong": "",
     }
 
@@ -450,5 +475,5 @@ def channel_page(console: Signed, item: int, channel: str) -> Response:
     message = drafts.compose_unsubmitted(console.rt, item, draft)
     return console.page(
         "writing-preview.html", title=draft.title, back=f"/items/{item}",
-        previews=previews.of_message(console.rt, message, [channel]), findings=(), wrong="",
+        previews=previews.of_message(console.rt, message, [channel]), open={channel}, findings=(), wrong="",
     )  # fmt: skip

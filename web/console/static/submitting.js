@@ -2,32 +2,26 @@
 const form = document.getElementById("submitting");
 const previews = document.getElementById("previews");
 let timer = 0;
-let round = 0;
+let look = () => {};
 
-async function look() {
-  const mine = ++round;
-  try {
-    const token = document.querySelector("meta[name=csrf]").content;
-    const answer = await fetch(form.dataset.preview, {
-      method: "POST", body: new FormData(form), credentials: "same-origin", redirect: "manual", headers: { "X-CSRF-Token": token },
-    });
-    if (!answer.ok) return;
-    const html = await answer.text();
-    if (mine !== round) return;
-    const open = new Map([...previews.querySelectorAll(".channel")].map((one) => [one.dataset.channel, one.open]));
-    previews.innerHTML = html; // our own server's, escaped there
-    for (const one of previews.querySelectorAll(".channel")) {
-      if (open.has(one.dataset.channel)) one.open = open.get(one.dataset.channel);
-    }
+import(`./previews.js${new URL(import.meta.url).search}`).then((module) => {
+  look = module.previewsOf(previews, ask, () => {
     for (const count of previews.querySelectorAll("[data-parts]")) {
       for (const same of form.querySelectorAll(".written [data-parts]")) {
         if (same.dataset.parts === count.dataset.parts && same.textContent !== count.textContent) same.textContent = count.textContent;
       }
     }
     chosen();
-  } catch (error) {
-    // the next look will tell
-  }
+  });
+});
+
+function ask(open) {
+  const data = new FormData(form);
+  for (const one of open) data.append("look", one);
+  const token = document.querySelector("meta[name=csrf]").content;
+  return fetch(form.dataset.preview, {
+    method: "POST", body: data, credentials: "same-origin", redirect: "manual", headers: { "X-CSRF-Token": token },
+  });
 }
 
 function chosen() {
@@ -44,9 +38,9 @@ function fit() {
 form.addEventListener("input", (event) => {
   if (["short_title", "sms_text"].includes(event.target.name)) {
     clearTimeout(timer);
-    timer = setTimeout(look, 400);
+    timer = setTimeout(() => look(), 400);
   } else if (event.target.name === "at") {
-    form.elements.when.value = "at";
+    [...form.elements.when].find((one) => one.value === "at").checked = true;
   }
 });
 form.addEventListener("change", fit);

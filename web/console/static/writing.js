@@ -1,6 +1,7 @@
 // Writing: keeps what is typed every few seconds, shows its structure and its previews, takes tables and lists from Word.
 let fromClipboard = () => null;
-import(`./paste.js${new URL(import.meta.url).search}`).then((module) => { fromClipboard = module.fromClipboard; });
+const release = new URL(import.meta.url).search; // what we load is of the same release, whatever a browser has kept
+import(`./paste.js${release}`).then((module) => { fromClipboard = module.fromClipboard; });
 
 const form = document.getElementById("writing");
 const text = form.elements.text;
@@ -71,9 +72,13 @@ async function keepNow(how) {
   typed = false;
   try {
     const answer = await send(said.keep, fields(), how);
-    const told = await answer.json();
-    if (answer.ok) take(told);
-    else sayStatus(told.wrong || said.notKept, true);
+    const told = await answer.json().catch(() => ({}));
+    if (answer.ok) {
+      take(told);
+    } else {
+      typed = true; // not kept: whoever closes the window is asked
+      sayStatus(told.wrong || said.notKept, true);
+    }
     return true;
   } catch (error) {
     typed = true;
@@ -178,7 +183,7 @@ async function files(act, button) {
   sayStatus(said.keeping, false);
   try {
     const answer = await send(said.files, data);
-    const told = await answer.json();
+    const told = await answer.json().catch(() => ({}));
     wrong.textContent = "";
     if (answer.ok) {
       typed = false;
@@ -220,9 +225,17 @@ form.elements.new_files.addEventListener("change", (event) => { if (event.target
 // ── structure and previews ──
 
 const outline = document.getElementById("outline");
-const previews = document.getElementById("previews");
 let looking = 0;
 let round = 0;
+let previews = () => {};
+import(`./previews.js${release}`).then((module) => {
+  previews = module.previewsOf(document.getElementById("previews"), (open) => {
+    const data = fields();
+    for (const one of open) data.append("look", one);
+    return send(`${said.preview}?part=1`, data);
+  });
+  previews();
+});
 
 function lookLater() {
   clearTimeout(looking);
@@ -231,21 +244,12 @@ function lookLater() {
 
 async function look() {
   const mine = ++round;
+  previews();
   try {
     const only = new FormData();
     only.set("text", text.value);
-    const [structure, shown] = await Promise.all([send(said.outline, only), send(`${said.preview}?part=1`, fields())]);
-    if (mine !== round || !structure.ok || !shown.ok) return;
-    outline.innerHTML = await structure.text();
-    const html = await shown.text();
-    const open = new Map([...previews.querySelectorAll("details.channel")].map((one) => [one.dataset.channel, one.open]));
-    const inside = new Map([...previews.querySelectorAll("details.channel details")].map((one) => [one.closest(".channel").dataset.channel, one.open]));
-    previews.innerHTML = html;
-    for (const one of previews.querySelectorAll("details.channel")) {
-      if (open.has(one.dataset.channel)) one.open = open.get(one.dataset.channel);
-      const facts = one.querySelector("details");
-      if (facts && inside.get(one.dataset.channel)) facts.open = true;
-    }
+    const answer = await send(said.outline, only);
+    if (answer.ok && mine === round) outline.innerHTML = await answer.text(); // our own server's, escaped there
   } catch (error) {
     // the next look will tell; the status line speaks of the connection
   }
@@ -296,6 +300,4 @@ function show(side) {
 }
 sides.addEventListener("click", (event) => { if (event.target.dataset.show) show(event.target.dataset.show); });
 show("text");
-
-look();
 if (typed) later(0);
