@@ -37,6 +37,7 @@ class AppFeed(Signed):
     """Writes entries of a feed; `public_url` is where the app reads it."""
 
     slots: ClassVar[str] = "feed"
+    shown: ClassVar[str] = "/feed.atom#"
 
     def render(self, message: Message) -> Rendition:
         document = {
@@ -64,34 +65,31 @@ class AppFeed(Signed):
 
     def verify(self, wanted: Sequence[tuple[Rendition | None, Call]]) -> list[Seen]:
         """Live rows from the Atom feed, the others from the JSON feed: feed readers keep one Atom tombstone of many."""
-        live = self._walk("feed.atom", _read_atom, {call.number for rendition, call in wanted if rendition})
-        gone = self._walk("feed.json", _read_json, {call.number for rendition, call in wanted if not rendition})
+        live = self._walk("atom", _read_atom, {call.number for rendition, call in wanted if rendition})
+        gone = self._walk("json", _read_json, {call.number for rendition, call in wanted if not rendition})
         return [_judge(rendition, call.number, *(live if rendition else gone)) for rendition, call in wanted]
 
-    def _address(self, call: Call) -> str:
-        return f"{self._base()}/feed.atom#{call.number}"
-
-    def _walk(self, name: str, read: Callable[[bytes], _Page], numbers: set[int]) -> tuple[_Shown, bool]:
+    def _walk(self, kind: str, read: Callable[[bytes], _Page], numbers: set[int]) -> tuple[_Shown, bool]:
         """What the feed shows, newest change first, until every number was met; and whether all of it was seen."""
         shown: _Shown = {}
         until = time.monotonic() + ROUND_SECONDS
         try:
             query = ""
             for _ in range(MOST_PAGES if numbers else 0):
-                page, query = self._page(name, query, read)
+                page, query = self._page(kind, query, read)
                 shown = page | shown
                 if numbers <= shown.keys():
                     return shown, True
                 if not query:  # the end; what changed while we walked now stands at the top
-                    return shown | self._page(name, "", read)[0], True
+                    return shown | self._page(kind, "", read)[0], True
                 if time.monotonic() > until:
                     break
         except (DeliveryError, ValueError, LookupError, TypeError, AttributeError, etree.LxmlError):
             pass  # the line broke, or this is no feed of ours: what was seen until here counts
         return shown, False
 
-    def _page(self, name: str, query: str, read: Callable[[bytes], _Page]) -> _Page:
-        status, body = look(f"{self._base()}/{name}{query}", self.seconds)
+    def _page(self, kind: str, query: str, read: Callable[[bytes], _Page]) -> _Page:
+        status, body = look(f"{self._base()}/feed.{kind}{query}", self.seconds)
         if status != 200:
             raise ValueError(status)
         page, following = read(body)

@@ -22,6 +22,7 @@ from channels.contract import (
     Call,
     Evidence,
     Finding,
+    Kept,
     Message,
     Receipt,
     Rejected,
@@ -124,6 +125,9 @@ class Bulletin:
 
     def read_report(self, query: Mapping[str, str]) -> Report | None:
         return None
+
+    def kept(self) -> Mapping[int, Kept]:
+        return {}
 
     def normalise(self, address: str) -> str:
         """Never called: there are no recipients."""

@@ -153,6 +153,17 @@ class Receipt:
     evidence: str = ""
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What a fenced other side keeps of one slot: its highest generation, withdrawals included, and of what it shows
+    the index number and title (empty where it shows nothing, or cannot tell)."""
+
+    generation: int
+    shown: bool
+    index_number: str = ""
+    title: str = ""
+
+
 class Outcome(StrEnum):
     """What a report from outside says of one attempt."""
 
@@ -247,6 +258,10 @@ class Channel(Protocol):
 
     def read_report(self, query: Mapping[str, str]) -> Report | None:
         """Read a report sent to `Call.report_to`; None when it says nothing. Only called where evidence is REPORT."""
+
+    def kept(self) -> Mapping[int, Kept] | None:
+        """What the other side keeps, by item number, all of it: asked once after a restore. Nothing where not `fenced`;
+        None where it cannot be listed. Raises DeliveryError."""
 
     def normalise(self, address: str) -> str:
         """The one way to write a recipient's address, so that nobody is told twice. Only called where `addressed`.

@@ -35,6 +35,7 @@ class Portal(Signed):
     """Writes items; `public_url` is where citizens read them."""
 
     slots: ClassVar[str] = "items"
+    shown: ClassVar[str] = "/i/"
 
     def render(self, message: Message) -> Rendition:
         document = {
@@ -76,9 +77,6 @@ class Portal(Signed):
 
     def verify(self, wanted: Sequence[tuple[Rendition | None, Call]]) -> list[Seen]:
         return one_by_one(self._look, wanted)
-
-    def _address(self, call: Call) -> str:
-        return f"{self._base()}/i/{call.number}"
 
     def _look(self, rendition: Rendition | None, call: Call) -> Seen:
         try:

@@ -2,10 +2,10 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from channels.contract import Call, Evidence, Rendition, Report, Seen, View
+from channels.contract import Call, Evidence, Kept, Rendition, Report, Seen, View
 from channels.http import CONNECT_SECONDS, LARGEST_ANSWER, read, session, transport
 
 ROUND_SECONDS = 60.0  # one look at many: what is left then is looked at in the next round
@@ -25,6 +25,10 @@ class Readback:
         texts = {name: _plain(value) for name, value in document.items() if name not in ("title", "html")}
         facts = tuple((name, text) for name, text in texts.items() if text)
         return View(document["title"], facts, document["html"])
+
+    def kept(self) -> Mapping[int, Kept] | None:
+        """Not to be listed, unless a channel knows how."""
+        return None if self.fenced else {}
 
     def read_report(self, query: object) -> Report | None:
         return None

@@ -15,6 +15,7 @@ KINDS = {
     "app_feed": "channels.app_feed:AppFeed",
     "sms": "channels.sms:Sms",
     "bulletin": "channels.bulletin:Bulletin",
+    "webhook": "channels.webhook:Webhook",
 }
 
 
@@ -31,12 +32,14 @@ def open_channel(name: str, kind: str, seconds: float, options: Mapping[str, Any
     module, _, attribute = path.partition(":")
     try:
         adapter = getattr(import_module(module), attribute)
-        if unknown := sorted(options.keys() - {field.name for field in fields(adapter)}):
-            # A misspelt key must not pass for a setting: `quite` hours would be no hours at all.
-            raise BadSection("config.unknown_option", channel=name, options=", ".join(unknown))
+        known = {field.name for field in fields(adapter)}
+    except (ImportError, AttributeError, TypeError) as error:  # TypeError: it is no dataclass
+        raise BadSection("config.cannot_import", channel=name, kind=kind, detail=str(error)) from error
+    if unknown := sorted(options.keys() - known):
+        # A misspelt key must not pass for a setting: `quite` hours would be no hours at all.
+        raise BadSection("config.unknown_option", channel=name, options=", ".join(unknown))
+    try:
         return cast(Channel, TypeAdapter(adapter).validate_python({**options, "seconds": seconds}))
-    except (ImportError, AttributeError) as error:
-        raise BadSection("config.unknown_kind", channel=name, kind=kind, known=", ".join(sorted(KINDS))) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

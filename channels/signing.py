@@ -6,13 +6,15 @@ timestamp (Unix seconds) and the SHA-256 of the body, each on its line.
 
 import hashlib
 import hmac
+import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from lxml import etree, html
 
-from channels.contract import Call, Receipt, Rejected, Unavailable
+from channels.contract import Call, Kept, Receipt, Rejected, Unavailable
 from channels.http import CONNECT_SECONDS, judge, read, session, transport
 from channels.readback import Readback
 
@@ -22,9 +24,10 @@ LARGEST_DOCUMENT = 2 * 1024 * 1024  # what the portal takes
 @dataclass(frozen=True)
 class Signed(Readback):
     """`url`: where we write; `public_url`: where the outside reads, the same unless given; `seconds`: limit of one
-    call. A subclass says below which part of the interface its slots lie, and where one of them is read."""
+    call. A subclass says below which part of the interface its slots lie, and where each is read."""
 
     slots: ClassVar[str]
+    shown: ClassVar[str]
 
     url: str
     key: str = field(repr=False)
@@ -38,6 +41,20 @@ class Signed(Readback):
         send("GET", self.url, "/api/health", key=self.key, seconds=self.seconds)
         return "ok"
 
+    def kept(self) -> Mapping[int, Kept]:
+        """Page by page. Raises DeliveryError."""
+        found: dict[int, Kept] = {}
+        after: int | None = 0
+        while after is not None:
+            page = fetch(self.url, f"/api/{self.slots}?after={after}", key=self.key, seconds=self.seconds)
+            try:
+                document = json.loads(page)
+                found |= {int(slot.pop("number")): Kept(**slot) for slot in document["slots"]}
+                after = document["next"]
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise Rejected("portal.no_listing", url=self.url) from error
+        return found
+
     def _change(self, method: str, call: Call, body: bytes = b"") -> Receipt:
         evidence = send(method, self.url, f"/api/{self.slots}/{call.number}", key=self.key, seconds=self.seconds,
                         generation=str(call.generation), body=body)  # fmt: skip
@@ -47,7 +64,7 @@ class Signed(Readback):
         return (self.public_url or self.url).rstrip("/")
 
     def _address(self, call: Call) -> str:
-        raise NotImplementedError
+        return f"{self._base()}{self.shown}{call.number}"
 
 
 def signed(key: str, method: str, target: str, generation: str, body: bytes) -> dict[str, str]:
@@ -83,6 +100,17 @@ def send(
             raise
         read(answer)
     return f"{answer.status_code} generation {generation}" if generation else str(answer.status_code)
+
+
+def fetch(base: str, target: str, *, key: str, seconds: float) -> bytes:
+    """The body of one signed GET. Raises DeliveryError."""
+    with transport():
+        answer = session().get(
+            base.rstrip("/") + target, headers=signed(key, "GET", target, "", b""), timeout=(CONNECT_SECONDS, seconds),
+            allow_redirects=False, stream=True,
+        )  # fmt: skip
+        judge(answer)
+        return read(answer)
 
 
 def plain(text: str) -> str:

@@ -19,6 +19,7 @@ from channels.contract import (
     Evidence,
     Finding,
     InDoubt,
+    Kept,
     Message,
     Outcome,
     Receipt,
@@ -146,6 +147,9 @@ class Sms:
         status = query.get("status", "")
         outcome = _REPORTS.get(status)
         return Report(outcome, f"dlr {status}") if outcome else None
+
+    def kept(self) -> Mapping[int, Kept]:
+        return {}
 
     def normalise(self, address: str) -> str:
         """See `normalise`."""

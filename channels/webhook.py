@@ -5,7 +5,6 @@ number, withdrawals included, and refuses lower ones; GET on the same address wi
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -43,10 +42,10 @@ class Webhook(Readback):
 
     def deliver(self, rendition: Rendition, call: Call) -> Receipt:
         contents = {file.sha256: base64.b64encode(file.content).decode() for file in rendition.files}
-        return self._post("item.published", call, item=json.loads(rendition.body), contents=contents)
+        return self._post("published", call, item=json.loads(rendition.body), contents=contents)
 
     def withdraw(self, call: Call) -> Receipt:
-        return self._post("item.withdrawn", call, item=None)
+        return self._post("withdrawn", call, item=None)
 
     def verify(self, wanted: Sequence[tuple[Rendition | None, Call]]) -> list[Seen]:
         return one_by_one(self._look, wanted)
@@ -61,7 +60,7 @@ class Webhook(Readback):
     def _post(self, event: str, call: Call, **data: Any) -> Receipt:
         """The same id and bytes on every retry. Raises DeliveryError."""
         data = {"slot": call.slot, "number": call.number, "generation": call.generation, **data}
-        body = json.dumps({"type": event, "data": data}, ensure_ascii=False).encode()
+        body = json.dumps({"type": f"item.{event}", "data": data}, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json", **signed(self.secret, call.key, int(time.time()), body)}
         connect = min(CONNECT_SECONDS, self.seconds / 2)
         limits = (connect, self.seconds - connect)
@@ -112,12 +111,12 @@ def signed(secret: str, id: str, timestamp: int, body: bytes) -> dict[str, str]:
 
 
 def _key(secret: str) -> bytes:
-    with_prefix = secret.startswith("whsec_")
+    before, _, encoded = secret.partition("whsec_")
     try:
-        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except binascii.Error:
+        key = base64.b64decode(encoded, validate=True)
+    except ValueError:
         key = b""
-    if not with_prefix or not 24 <= len(key) <= 64:
+    if before or not 24 <= len(key) <= 64:
         raise ChannelError("webhook.bad_secret")
     return key
 

@@ -1,17 +1,26 @@
-"""The desk: what waits for people, a submission as its reviewer must see it, and how the channels are."""
+"""The desk: what waits for whom, a submission as its reviewer must see it, and how the channels are.
 
-from collections.abc import Mapping
+`desk` is the one answer to "what is there for me to do": the console's first page, the mails to the staff and
+`fabu review --as` all show it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ScalarSelect, and_, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from channels.contract import Evidence
-from pipeline.decisions import Refused, review_role
+from config.settings import Person, Role
+from pipeline import deputies, reasons, workdays
+from pipeline.decisions import PERMITS, Decision, Refused, review_role
 from pipeline.drafts import Draft, read_draft
 from pipeline.models import (
     Approval,
+    AuditLine,
     ChannelStatus,
     Delivery,
     Item,
@@ -21,8 +30,19 @@ from pipeline.models import (
     Submission,
 )
 from pipeline.reach import read_error
+from pipeline.reasons import Reasoned
 from pipeline.runtime import Runtime
-from pipeline.states import Stage, State
+from pipeline.states import Disclosure, Stage, State
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The last day on which an item may become public (`workdays.disclosure_deadline`). `days_left`: working days after
+    today, up to and with that day; below 0 it has passed."""
+
+    day: date
+    days_left: int
+    provisional: bool  # some of these days lie past the published holidays (暂定)
 
 
 @dataclass(frozen=True)
@@ -33,13 +53,22 @@ class Waiting:
     index_number: str
     title: str
     department: str
-    role: str
+    role: Role
     hash: str
     submitted_by: str
     submitted_at: datetime
     approved_by: tuple[str, ...]
     channels: tuple[str, ...]
     publish_at: datetime | None
+    clock: Clock | None
+    authors: frozenset[str]  # who wrote any revision of it, or submitted it
+    stood_in_for: tuple[str, ...]  # in whose names deputies approved it
+    on_behalf_of: str = ""  # on a desk: whom its owner stands in for
+
+    @property
+    def involved(self) -> frozenset[str]:
+        """Who has had a part in it: none of them reviews it now."""
+        return self.authors | {*self.approved_by, *self.stood_in_for}
 
 
 @dataclass(frozen=True)
@@ -52,80 +81,291 @@ class Notice:
     reference: str
     place: str
     due: date | None
+    delivery: int
+    generation: int
+
+
+class Unsubmitted(StrEnum):
+    """Why a revision is not before anybody."""
+
+    DRAFT = "draft"  # never submitted, or edited since
+    RETURNED = "returned"  # by a reviewer, with a reason
+    CORRECTION = "correction"  # of an item that is in force
+
+
+@dataclass(frozen=True)
+class DraftLine:
+    """An item whose latest revision waits for being submitted. `reason` and `returned_by`: of the last return."""
+
+    item: int
+    index_number: str
+    title: str
+    department: str
+    revision: int
+    author: str
+    state: Unsubmitted
+    reason: str
+    returned_by: str
+    since: datetime
+    clock: Clock | None
+    submission: int  # the latest, 0: none yet
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What a person must look at on one channel. `recipients`: how many it concerns, 0 where there are none; `reason`:
+    why it is on hold; `error`: code and facts of what went wrong; `since`: the latest attempt."""
+
+    item: int
+    title: str
+    channel: str
+    state: State
+    reason: str
+    error: Mapping[str, Any] | None
+    recipients: int
+    since: datetime | None
+    attempt: int
+    generation: int
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What there is to do for one person."""
+
+    drafts: tuple[DraftLine, ...]  # of their own, returned ones first
+    reviews: tuple[Waiting, ...]  # their turn, or that of whom they stand in for
+    under_review: tuple[Waiting, ...]  # of their own, before others
+    troubles: tuple[Trouble, ...]
+    notices: tuple[Notice, ...]
+
+
+def desk(rt: Runtime, person: Person) -> Desk:
+    """What waits for this person: own drafts, reviews whose turn is theirs, and, where their role may do something
+    about it, deliveries in trouble and notices to post or take down."""
+    with rt.reading() as db:
+        represents = deputies.stands_in_for(rt, db, person)
+        everything = _reviews(rt, db)
+        reviews = [mine for one in everything if (mine := _turn(one, person, represents)) is not None]
+        own = [one for one in everything if person.id in one.authors]
+        troubles = _troubles(db) if person.roles & PERMITS[Decision.RETRY] else []
+        notices = _notices(rt, db) if person.roles & PERMITS[Decision.POST] else []
+        if "editor" not in person.roles:
+            written = _written_by(db, person.id, {notice.item for notice in notices})
+            notices = [notice for notice in notices if notice.item in written]
+        drafts = _drafts(rt, db, person.id)
+    return Desk(tuple(drafts), tuple(reviews), tuple(own), tuple(troubles), tuple(notices))
 
 
 def reviews_waiting(rt: Runtime) -> list[Waiting]:
     """Every submission under review, oldest first."""
     with rt.reading() as db:
-        rows = db.execute(
-            select(Submission, Item, Revision)
-            .join(Item, Item.id == Submission.item_id)
-            .join(Revision, Revision.id == Submission.revision_id)
-            .where(Submission.stage == Stage.REVIEWING)
-            .order_by(Submission.id)
-        ).all()
-        waiting = []
-        for submission, item, revision in rows:
-            approvals = db.scalars(
-                select(Approval.person).where(Approval.submission_id == submission.id).order_by(Approval.level)
-            ).all()
-            channels = db.scalars(
-                select(StoredRendition.channel).where(StoredRendition.submission_id == submission.id)
-            ).all()
-            waiting.append(
-                Waiting(
-                    item=item.id,
-                    index_number=item.index_number or "",
-                    title=revision.title,
-                    department=item.department,
-                    role=review_role(rt, len(approvals)),
-                    hash=submission.hash,
-                    submitted_by=submission.submitted_by,
-                    submitted_at=submission.submitted_at,
-                    approved_by=tuple(approvals),
-                    channels=tuple(sorted(channels)),
-                    publish_at=submission.publish_at,
-                )
-            )
-        return waiting
+        return _reviews(rt, db)
 
 
 def notices_waiting(rt: Runtime) -> list[Notice]:
     """Printed notices to be posted, and posted ones to be taken down: withdrawn, corrected, or their period is over."""
-    today = rt.now().astimezone(rt.settings.zone).date()
-    boards = [one.name for one in rt.channels.values() if one.traits.evidence is Evidence.PERSON]
     with rt.reading() as db:
-        title = (
-            select(Revision.title)
-            .where(Revision.item_id == Delivery.item_id)
-            .order_by(Revision.number.desc())
-            .limit(1)
-            .scalar_subquery()
-        )
-        printed = db.execute(
-            select(Delivery, title)
-            .where(Delivery.channel.in_(boards), Delivery.state == State.ACCEPTED)
-            .order_by(Delivery.id)
-        ).all()
-        notices = [
-            Notice(row.item_id, heading, "take_down" if row.wanted_id is None else "post", row.reference, "", None)
-            for row, heading in printed
-        ]
-        over = db.execute(
-            select(Posting, Delivery, title)
-            .join(Delivery, Delivery.id == Posting.delivery_id)
-            .where(
-                Posting.removed_at.is_(None),
-                or_(Posting.down_due <= today, Posting.generation < Delivery.generation),
-                Delivery.wanted_id.is_not(None),
+        return _notices(rt, db)
+
+
+def drafts(rt: Runtime) -> list[DraftLine]:
+    """Every item whose latest revision waits for being submitted, returned ones first."""
+    with rt.reading() as db:
+        return _drafts(rt, db)
+
+
+def _turn(one: Waiting, person: Person, represents: Sequence[Person]) -> Waiting | None:
+    """This submission as it lies on the person's desk; None when it does not."""
+    if person.id in one.involved:
+        return None
+    names = deputies.in_whose_name(person, represents, one.role, one.department)
+    name = deputies.apart(names, one.involved)
+    if name is None:
+        return None
+    return one if name.id == person.id else replace(one, on_behalf_of=name.id)
+
+
+def _reviews(rt: Runtime, db: Session) -> list[Waiting]:
+    rows = db.execute(
+        select(Submission, Item, Revision)
+        .join(Item, Item.id == Submission.item_id)
+        .join(Revision, Revision.id == Submission.revision_id)
+        .where(Submission.stage == Stage.REVIEWING)
+        .order_by(Submission.id)
+    ).all()
+    submissions = [submission.id for submission, _, _ in rows]
+    approvals, channels, authors = dict[int, list[Approval]](), dict[int, list[str]](), dict[int, set[str]]()
+    for approval in db.scalars(
+        select(Approval).where(Approval.submission_id.in_(submissions)).order_by(Approval.level)
+    ):
+        approvals.setdefault(approval.submission_id, []).append(approval)
+    stored = select(StoredRendition.submission_id, StoredRendition.channel).order_by(StoredRendition.channel)
+    for submission_id, channel in db.execute(stored.where(StoredRendition.submission_id.in_(submissions))):
+        channels.setdefault(submission_id, []).append(channel)
+    written = select(Revision.item_id, Revision.author).where(Revision.item_id.in_([item.id for _, item, _ in rows]))
+    for item_id, author in db.execute(written.distinct()):
+        authors.setdefault(item_id, set()).add(author)
+    in_force = _in_force(db, authors)
+    waiting = []
+    for submission, item, revision in rows:
+        clock_runs = submission.disclosure is Disclosure.PROACTIVE and item.id not in in_force
+        given = approvals.get(submission.id, [])
+        waiting.append(
+            Waiting(
+                item=item.id,
+                index_number=item.index_number or "",
+                title=revision.title,
+                department=item.department,
+                role=review_role(rt, len(given)),
+                hash=submission.hash,
+                submitted_by=submission.submitted_by,
+                submitted_at=submission.submitted_at,
+                approved_by=tuple(one.person for one in given),
+                channels=tuple(channels.get(submission.id, [])),
+                publish_at=submission.publish_at,
+                clock=_clock(rt, revision.formed_on) if clock_runs else None,
+                authors=frozenset(authors[item.id] | {submission.submitted_by}),
+                stood_in_for=tuple(one.on_behalf_of for one in given if one.on_behalf_of),
             )
-            .order_by(Posting.down_due)
-        ).all()
-        notices += [
-            Notice(row.item_id, heading, "take_down", row.reference, posting.place, posting.down_due)
-            for posting, row, heading in over
-        ]
-        return notices
+        )
+    return waiting
+
+
+def _notices(rt: Runtime, db: Session) -> list[Notice]:
+    boards = [one.name for one in rt.channels.values() if one.traits.evidence is Evidence.PERSON]
+    printed = db.execute(
+        select(Delivery, _latest_title(Delivery.item_id))
+        .where(Delivery.channel.in_(boards), Delivery.state == State.ACCEPTED)
+        .order_by(Delivery.id)
+    ).all()
+    notices = [
+        _notice(row, heading, "take_down" if row.wanted_id is None else "post", row.generation)
+        for row, heading in printed
+    ]
+    over = db.execute(
+        select(Posting, Delivery, _latest_title(Delivery.item_id))
+        .join(Delivery, Delivery.id == Posting.delivery_id)
+        .where(
+            Posting.removed_at.is_(None),
+            or_(Posting.down_due <= deputies.today(rt), Posting.generation < Delivery.generation),
+            Delivery.wanted_id.is_not(None),
+        )
+        .order_by(Posting.down_due)
+    ).all()
+    notices += [
+        _notice(row, heading, "take_down", posting.generation, posting.place, posting.down_due)
+        for posting, row, heading in over
+    ]
+    return notices
+
+
+def _notice(row: Delivery, title: str, what: str, generation: int, place: str = "", due: date | None = None) -> Notice:
+    return Notice(row.item_id, title, what, row.reference, place, due, row.id, generation)
+
+
+def _troubles(db: Session) -> list[Trouble]:
+    """Deliveries that failed, are in doubt or on hold, recipients of one kind together, the oldest item first. The slot
+    of recipients is only their plan."""
+    rows = db.execute(
+        select(
+            Delivery.item_id,
+            _latest_title(Delivery.item_id),
+            Delivery.channel,
+            Delivery.state,
+            Delivery.reason,
+            func.max(Delivery.error),
+            func.count(Delivery.slot_id),
+            func.max(Delivery.last_tried_at),
+            func.max(Delivery.attempts),
+            func.max(Delivery.generation),
+        )
+        .where(
+            Delivery.state.in_((State.FAILED, State.IN_DOUBT, State.ON_HOLD)),
+            or_(Delivery.slot_id.is_not(None), Delivery.expanded_at.is_(None)),
+        )
+        .group_by(Delivery.item_id, Delivery.channel, Delivery.state, Delivery.reason)
+        .order_by(Delivery.item_id, Delivery.channel, Delivery.state)
+    )
+    return [
+        Trouble(item, title, channel, state, reason, read_error(error), recipients, since, attempt, generation)
+        for item, title, channel, state, reason, error, recipients, since, attempt, generation in rows
+    ]
+
+
+def _drafts(rt: Runtime, db: Session, person_id: str | None = None) -> list[DraftLine]:
+    newest = select(Revision.item_id, func.max(Revision.number).label("number")).group_by(Revision.item_id)
+    last = select(Submission.item_id, func.max(Submission.id).label("id")).group_by(Submission.item_id)
+    if person_id is not None:
+        own = select(Revision.item_id).where(Revision.author == person_id).union(
+            select(Submission.item_id).where(Submission.submitted_by == person_id)
+        )  # fmt: skip
+        newest, last = newest.where(Revision.item_id.in_(own)), last.where(Submission.item_id.in_(own))
+    latest, closed = newest.subquery(), last.subquery()
+    found = db.execute(
+        select(Item, Revision, Submission)
+        .join(latest, latest.c.item_id == Item.id)
+        .join(Revision, and_(Revision.item_id == latest.c.item_id, Revision.number == latest.c.number))
+        .outerjoin(closed, closed.c.item_id == Item.id)
+        .outerjoin(Submission, Submission.id == closed.c.id)
+        .where(
+            or_(
+                Submission.id.is_(None),
+                Submission.stage.in_((Stage.RETURNED, Stage.VOIDED)),
+                and_(Submission.revision_id != Revision.id, Submission.stage != Stage.REVIEWING),
+            )
+        )
+        .order_by(Item.id)
+    ).all()
+    items = [item.id for item, _, _ in found]
+    in_force = _in_force(db, items)
+    returned = select(AuditLine.item_id, AuditLine.person).where(AuditLine.decision == Decision.RETURN.value)
+    returned = returned.where(AuditLine.item_id.in_(items)).order_by(AuditLine.id)
+    by = {item: person for item, person in db.execute(returned)}  # noqa: C416  (a Row is no pair to the type checker)
+    lines = []
+    for item, revision, submission in found:
+        back = submission is not None and submission.stage is Stage.RETURNED
+        state = Unsubmitted.RETURNED if back else Unsubmitted.DRAFT
+        if not back and item.id in in_force:
+            state = Unsubmitted.CORRECTION
+        lines.append(
+            DraftLine(
+                item=item.id,
+                index_number=item.index_number or "",
+                title=revision.title,
+                department=item.department,
+                revision=revision.number,
+                author=revision.author,
+                state=state,
+                reason=submission.reason if back else "",
+                returned_by=by.get(item.id, "") if back else "",
+                since=(submission.closed_at if back else None) or revision.created_at,
+                clock=None if item.id in in_force else _clock(rt, revision.formed_on),
+                submission=submission.id if submission is not None else 0,
+            )
+        )
+    return sorted(lines, key=lambda line: line.state is not Unsubmitted.RETURNED)
+
+
+def _latest_title(item_id: InstrumentedAttribute[int]) -> ScalarSelect[str]:
+    """The title of an item's latest revision."""
+    latest = select(Revision.title).where(Revision.item_id == item_id).order_by(Revision.number.desc())
+    return latest.limit(1).scalar_subquery()
+
+
+def _in_force(db: Session, items: Collection[int]) -> set[int]:
+    """Those of these items that are approved already: their clock has stopped."""
+    approved = select(Submission.item_id).where(Submission.stage == Stage.APPROVED, Submission.item_id.in_(items))
+    return set(db.scalars(approved))
+
+
+def _clock(rt: Runtime, formed_on: date) -> Clock:
+    last = workdays.disclosure_deadline(rt.settings, formed_on)
+    left = workdays.workdays_left(rt.settings, deputies.today(rt), last)
+    return Clock(last.day, left, last.provisional)
+
+
+def _written_by(db: Session, person_id: str, items: Collection[int]) -> set[int]:
+    return set(db.scalars(select(Revision.item_id).where(Revision.author == person_id, Revision.item_id.in_(items))))
 
 
 @dataclass(frozen=True)
@@ -146,6 +386,7 @@ class SubmissionView:
     hash: str
     renditions: Mapping[str, str]
     texts: Mapping[str, str]
+    findings: tuple[Reasoned, ...] = ()  # what the checks found, and why it was submitted all the same
 
 
 def submission(rt: Runtime, item_id: int) -> SubmissionView:
@@ -177,6 +418,7 @@ def submission(rt: Runtime, item_id: int) -> SubmissionView:
             hash=one.hash,
             renditions={kept.channel: kept.digest for kept in stored},
             texts={kept.channel: kept.body.decode() for kept in stored if kept.media_type.startswith("text/")},
+            findings=reasons.of_submission(db, one.id),
         )
 
 

@@ -2,24 +2,29 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, delete, func, or_, select
+from sqlalchemy.orm import Session
 
 from channels.contract import ChannelError
 from channels.document import BadText, clean
 from pipeline.database import insert_for
-from pipeline.decisions import Actor, Decision, Refused, audit, permit
+from pipeline.decisions import Actor, Decision, Refused, audit, may, permit, require_reason
+from pipeline.logbook import plain_cell
 from pipeline.models import Subscriber, Suppression
-from pipeline.runtime import Runtime
+from pipeline.runtime import Opened, Runtime
 
 ADDRESS_COLUMNS = ("phone", "address", "手机号", "手机号码")
 NAME_COLUMNS = ("name", "姓名")
 SOURCE_COLUMNS = ("consent_source", "同意来源")
 DATE_COLUMNS = ("consent_on", "同意日期")
 LONGEST_ADDRESS, LONGEST_NAME = 200, 80  # characters, as the table holds them
+MOST_LINES = 50_000  # of one file
+FILE_COLUMNS = ("手机号", "姓名", "同意来源", "同意日期", "拒收")  # as we write them; the first four are read again
 
 
 @dataclass(frozen=True)
@@ -31,14 +36,67 @@ class Imported:
     bad: tuple[tuple[int, str], ...]  # line number, code
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A subscriber on a list. `suppressed`: on the suppression list too, so nothing is sent."""
+
+    id: int
+    address: str
+    name: str
+    consent_source: str
+    consent_on: date | None
+    suppressed: bool
+
+
+@dataclass(frozen=True)
+class Suppressed:
+    """A line of the suppression list, its address masked."""
+
+    address: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Found:
+    """One page of a list, of `total` in all. `barred`: the number that was asked for is on the suppression list."""
+
+    lines: tuple[Listed, ...]
+    total: int
+    barred: Suppressed | None = None
+
+
 def import_csv(rt: Runtime, actor: Actor, channel: str, text: str) -> Imported:
     """Add the people of a CSV (header: phone or address, name, consent_source, consent_on) to a channel's list. A line
-    that cannot be taken is said and the others go in; everybody is on the list once."""
+    that cannot be taken is said and the others go in; everybody is on the list once. Nobody is taken without source and
+    date of their consent (个人信息保护法, art. 13 and 14), nor from the suppression list."""
     permit(actor, Decision.SUBSCRIBE)
-    opened = rt.channels.get(channel)
-    if opened is None or not opened.adapter.addressed:
-        known = ", ".join(one.name for one in rt.channels.values() if one.adapter.addressed)
-        raise Refused("review.unknown_channel", given=channel, known=known)
+    rows, bad = _read(rt, channel, text)
+    with rt.writing() as db:
+        before = db.scalar(select(func.count()).select_from(Subscriber)) or 0
+        if rows:
+            db.execute(insert_for(db, Subscriber).on_conflict_do_nothing(), rows)
+        new = (db.scalar(select(func.count()).select_from(Subscriber)) or 0) - before
+        audit(rt, db, actor, Decision.SUBSCRIBE, None, channel=channel, new=new, bad=len(bad))
+    return Imported(new, len(rows) - new, bad)
+
+
+def foresee(rt: Runtime, actor: Actor, channel: str, text: str) -> Imported:
+    """What `import_csv` would make of this list; nothing is changed."""
+    permit(actor, Decision.SUBSCRIBE)
+    rows, bad = _read(rt, channel, text)
+    with rt.reading() as db:
+        known = set(db.scalars(select(Subscriber.address).where(Subscriber.channel == channel)))
+    new = len({str(row["address"]) for row in rows} - known)
+    return Imported(new, len(rows) - new, bad)
+
+
+def _read(rt: Runtime, channel: str, text: str) -> tuple[list[dict[str, object]], tuple[tuple[int, str], ...]]:
+    """The lines of a list that can be taken, as rows of the table, and those that cannot: their numbers and why."""
+    opened = _addressed(rt, channel)
+    today = rt.now().astimezone(rt.settings.zone).date()
+    with rt.reading() as db:
+        suppressed = set(db.scalars(select(Suppression.address).where(Suppression.channel == channel)))
     try:
         reader = csv.DictReader(io.StringIO(clean(text)))
         header = reader.fieldnames or ()
@@ -50,9 +108,12 @@ def import_csv(rt: Runtime, actor: Actor, channel: str, text: str) -> Imported:
         raise Refused("subscribers.no_address_column", columns=", ".join(ADDRESS_COLUMNS))
     rows, bad = list[dict[str, object]](), list[tuple[int, str]]()
     for line, row in _numbered(reader):
+        if line > MOST_LINES:
+            raise Refused("subscribers.too_many_lines", limit=str(MOST_LINES))
         try:
             address = opened.adapter.normalise(_first(row, ADDRESS_COLUMNS))
-            consent_on = date.fromisoformat(given) if (given := _first(row, DATE_COLUMNS)) else None
+            consent_on = _day(_first(row, DATE_COLUMNS))
+            consent_source = _first(row, SOURCE_COLUMNS)
         except ChannelError as error:
             bad.append((line, error.code))
             continue
@@ -63,23 +124,37 @@ def import_csv(rt: Runtime, actor: Actor, channel: str, text: str) -> Imported:
         if len(address) > LONGEST_ADDRESS or len(name) > LONGEST_NAME:
             bad.append((line, "subscribers.too_long"))
             continue
+        if consent_on is None or not consent_source:
+            bad.append((line, "subscribers.no_consent"))
+            continue
+        if consent_on > today:
+            bad.append((line, "subscribers.consent_in_future"))
+            continue
+        if address in suppressed:
+            bad.append((line, "subscribers.on_suppression_list"))
+            continue
         rows.append(
             {
                 "channel": channel,
                 "address": address,
                 "name": name,
-                "consent_source": _first(row, SOURCE_COLUMNS),
+                "consent_source": consent_source,
                 "consent_on": consent_on,
                 "added_at": rt.now(),
             }
         )
-    with rt.writing() as db:
-        before = db.scalar(select(func.count()).select_from(Subscriber)) or 0
-        if rows:
-            db.execute(insert_for(db, Subscriber).on_conflict_do_nothing(), rows)
-        new = (db.scalar(select(func.count()).select_from(Subscriber)) or 0) - before
-        audit(rt, db, actor, Decision.SUBSCRIBE, None, channel=channel, new=new, bad=len(bad))
-    return Imported(new, len(rows) - new, tuple(bad))
+    return rows, tuple(bad)
+
+
+def _day(given: str) -> date | None:
+    """A date however a spreadsheet writes it: 2026-11-20, 2026/3/5, 2026年3月5日. Raises ValueError."""
+    if not given:
+        return None
+    parts = re.fullmatch(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?", given, re.ASCII)
+    if parts is None:
+        raise ValueError(given)
+    year, month, day = map(int, parts.groups())
+    return date(year, month, day)
 
 
 def count(rt: Runtime, channel: str) -> int:
@@ -88,6 +163,173 @@ def count(rt: Runtime, channel: str) -> int:
     with rt.reading() as db:
         chosen = select(func.count()).where(Subscriber.channel == channel, Subscriber.address.not_in(suppressed))
         return db.scalar(chosen) or 0
+
+
+def listed(rt: Runtime, actor: Actor, channel: str, whole: bool = False) -> list[Listed]:
+    """The subscribers of a channel, oldest first. `whole`: with their whole numbers, for those who may see them, which
+    the audit log records; otherwise, and for everybody else, masked."""
+    _addressed(rt, channel)
+    suppressed = select(Suppression.address).where(Suppression.channel == channel)
+    with rt.reading() as db:
+        barred = set(db.scalars(suppressed))
+        rows = db.scalars(select(Subscriber).where(Subscriber.channel == channel).order_by(Subscriber.id)).all()
+        whole = whole and may(actor, Decision.READ_SUBSCRIBERS)
+        found = [
+            Listed(
+                id=row.id,
+                address=row.address if whole else masked(row.address),
+                name=row.name,
+                consent_source=row.consent_source,
+                consent_on=row.consent_on,
+                suppressed=row.address in barred,
+            )
+            for row in rows
+        ]
+    if whole:
+        with rt.writing() as db:
+            audit(rt, db, actor, Decision.READ_SUBSCRIBERS, None, channel=channel, count=len(found))
+    return found
+
+
+def export(rt: Runtime, actor: Actor, channel: str) -> str:
+    """The whole list with whole numbers as CSV (RFC 4180), no cell a formula; the audit log records it. Raises
+    Refused."""
+    permit(actor, Decision.READ_SUBSCRIBERS)
+    written = io.StringIO()
+    rows = csv.writer(written)
+    rows.writerow(FILE_COLUMNS)
+    for one in listed(rt, actor, channel, whole=True):
+        given = one.consent_on.isoformat() if one.consent_on else ""
+        cells = (one.address, one.name, one.consent_source, given, "是" if one.suppressed else "")
+        rows.writerow(map(plain_cell, cells))
+    return written.getvalue()
+
+
+def search(rt: Runtime, actor: Actor, channel: str, words: str = "", page: int = 1, size: int = 50) -> Found:
+    """Subscribers by a whole number, its last four digits or a name, the newest first, with masked numbers: what the
+    mask hides cannot be searched for piece by piece. Raises Refused."""
+    permit(actor, Decision.SEE_SUBSCRIBERS)
+    opened, words = _addressed(rt, channel), words.strip()
+    chosen = select(Subscriber).where(Subscriber.channel == channel)
+    number = ""
+    if words:
+        asked: list[ColumnElement[bool]] = [Subscriber.name.contains(words, autoescape=True)]
+        try:
+            number = opened.adapter.normalise(words)
+            asked.append(Subscriber.address == number)
+        except ChannelError:
+            pass
+        if re.fullmatch(r"\d{4}", words, re.ASCII):
+            asked.append(Subscriber.address.endswith(words))
+        chosen = chosen.where(or_(*asked))
+    with rt.reading() as db:
+        total = db.scalar(select(func.count()).select_from(chosen.with_only_columns(Subscriber.id).subquery())) or 0
+        rows = db.scalars(chosen.order_by(Subscriber.id.desc()).limit(size).offset((page - 1) * size)).all()
+        these = (Suppression.channel == channel, Suppression.address.in_([row.address for row in rows]))
+        barred = set(db.scalars(select(Suppression.address).where(*these)))
+        lines = tuple(
+            Listed(row.id, masked(row.address), row.name, row.consent_source, row.consent_on, row.address in barred)
+            for row in rows
+        )
+        kept = db.get(Suppression, (channel, number)) if number else None
+        return Found(lines, total, _suppressed(kept) if kept is not None else None)
+
+
+def suppressions(rt: Runtime, actor: Actor, channel: str, most: int = 200) -> tuple[list[Suppressed], int]:
+    """The newest lines of the suppression list, and how many there are. Raises Refused."""
+    permit(actor, Decision.SEE_SUBSCRIBERS)
+    _addressed(rt, channel)
+    with rt.reading() as db:
+        mine = Suppression.channel == channel
+        total = db.scalar(select(func.count()).select_from(Suppression).where(mine)) or 0
+        rows = db.scalars(select(Suppression).where(mine).order_by(Suppression.at.desc()).limit(most))
+        return [_suppressed(row) for row in rows], total
+
+
+def _suppressed(row: Suppression) -> Suppressed:
+    return Suppressed(masked(row.address), row.reason, row.at)
+
+
+def remove(rt: Runtime, actor: Actor, channel: str, address: str) -> str:
+    """Take somebody off a channel's list. Returns the address, masked. Raises Refused when they are not on it."""
+    permit(actor, Decision.UNSUBSCRIBE)
+    opened = _addressed(rt, channel)
+    address = _normalised(opened, address)
+    with rt.writing() as db:
+        if not _drop(db, channel, address):
+            raise Refused("subscribers.not_listed", channel=opened.section.label)
+        audit(rt, db, actor, Decision.UNSUBSCRIBE, None, channel=channel, address=masked(address))
+    return masked(address)
+
+
+def remove_listed(rt: Runtime, actor: Actor, id: int) -> str:
+    """The same by their line on the list; the masked address. Raises Refused when the line is not there any more."""
+    permit(actor, Decision.UNSUBSCRIBE)
+    with rt.writing() as db:
+        row = db.get(Subscriber, id)
+        if row is None:
+            raise Refused("subscribers.gone")
+        channel, address = row.channel, masked(row.address)
+        db.delete(row)
+        audit(rt, db, actor, Decision.UNSUBSCRIBE, None, channel=channel, address=address)
+    return address
+
+
+def suppress(rt: Runtime, actor: Actor, channel: str, address: str, reason: str) -> str:
+    """Put an address on the suppression list (拒收名单), subscriber or not. Returns it, masked. Raises Refused when it
+    is there already."""
+    permit(actor, Decision.SUPPRESS)
+    opened = _addressed(rt, channel)
+    address, reason = _normalised(opened, address), require_reason(reason)
+    with rt.writing() as db:
+        if db.get(Suppression, (channel, address)) is not None:
+            raise Refused("subscribers.already_suppressed", channel=opened.section.label)
+        db.add(Suppression(channel=channel, address=address, reason=reason, at=rt.now()))
+        audit(rt, db, actor, Decision.SUPPRESS, None, channel=channel, address=masked(address), reason=reason)
+    return masked(address)
+
+
+def unsuppress(rt: Runtime, actor: Actor, channel: str, address: str, reason: str) -> str:
+    """Take an address off the suppression list, because its holder asked for it; they are told again only when they are
+    a subscriber, too. Returns it, masked. Raises Refused."""
+    permit(actor, Decision.UNSUPPRESS)
+    opened = _addressed(rt, channel)
+    address, reason = _normalised(opened, address), require_reason(reason)
+    with rt.writing() as db:
+        kept = db.get(Suppression, (channel, address))
+        if kept is None:
+            raise Refused("subscribers.not_suppressed", channel=opened.section.label)
+        db.delete(kept)
+        audit(rt, db, actor, Decision.UNSUPPRESS, None, channel=channel, address=masked(address), reason=reason)
+    return masked(address)
+
+
+def masked(address: str) -> str:
+    """138****1234 (domain: suggested masking); of a mail address the first letter and the domain."""
+    name, at, domain = address.partition("@")
+    if at:
+        return f"{name[:1]}****@{domain}"
+    return f"{address[:3]}****{address[-4:]}" if len(address) >= 11 else address
+
+
+def _addressed(rt: Runtime, channel: str) -> Opened:
+    opened = rt.channels.get(channel)
+    if opened is None or not opened.adapter.addressed:
+        known = ", ".join(one.name for one in rt.channels.values() if one.adapter.addressed)
+        raise Refused("review.unknown_channel", given=channel, known=known)
+    return opened
+
+
+def _normalised(opened: Opened, address: str) -> str:
+    try:
+        return opened.adapter.normalise(address)
+    except ChannelError as error:
+        raise Refused("subscribers.bad_address", channel=opened.section.label) from error
+
+
+def _drop(db: Session, channel: str, address: str) -> bool:
+    gone = delete(Subscriber).where(Subscriber.channel == channel, Subscriber.address == address)
+    return db.scalar(gone.returning(Subscriber.id)) is not None
 
 
 def _numbered(reader: "csv.DictReader[str]") -> Iterator[tuple[int, dict[str, str]]]:

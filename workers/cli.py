@@ -7,12 +7,15 @@ import signal
 import sys
 from contextlib import suppress
 
+import typer
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from channels.contract import ChannelError
+from config.locale import language
 from config.settings import ConfigError
 from pipeline.decisions import Refused
-from workers.commands import app, common
+from workers import usage
+from workers.commands import common
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -22,7 +25,13 @@ def main() -> None:
     from workers.supervise import SuperviseError
 
     try:
-        app()
+        sys.exit(common.app(standalone_mode=False))  # errors of use come to us; it returns the exit code
+    except typer.TyperException as error:
+        if error.format_message():  # else the help was shown, because nothing was given
+            usage.tell(common.show_in(language(), "--json" in sys.argv), error.format_message())
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(1)
     except Refused as error:
         common.screen.error(error.code, error.facts, error.findings)
         sys.exit(1)

@@ -18,11 +18,15 @@ from rich.text import Text
 
 from channels.contract import Evidence, Finding
 from config.locale import Language, catalogue, say
-from pipeline import staff
-from pipeline.desk import ChannelLine, Notice, SubmissionView, Waiting
+from config.settings import Department, Person
+from pipeline import phrases, staff
+from pipeline.deputies import Deputation
+from pipeline.desk import ChannelLine, Clock, Desk, DraftLine, Notice, SubmissionView, Trouble, Waiting
+from pipeline.logbook import Line
 from pipeline.reach import Cell, ItemReach
 from pipeline.runtime import Runtime
 from pipeline.states import State
+from pipeline.subscribers import Listed, masked
 
 # Readable without colour: each state has a mark of its own.
 MARKS: Mapping[State, tuple[str, str]] = {
@@ -54,6 +58,7 @@ class Screen:
 
     language: Language
     as_json: bool = False
+    who_may: Mapping[str, str] = field(default_factory=dict)  # by role: the names of those who have it
     console: Console = field(default_factory=_console)
     errors: Console = field(default_factory=lambda: Console(stderr=True))
 
@@ -71,7 +76,14 @@ class Screen:
             name: comma.join(self.word(NAMED[name], one) for one in str(fact).split(", ")) if name in NAMED else fact
             for name, fact in facts.items()
         }
+        if "roles" in facts and self.who_may:
+            worded["roles"] = self._who(str(facts["roles"]))
         return self.say(code, **worded)
+
+    def _who(self, roles: str) -> str:
+        """Roles in words, each with the persons who have it."""
+        told = [f"{self.word('role', one)} {self.who_may.get(one, '')}".strip() for one in roles.split(", ")]
+        return ("；" if self.language == "zh" else "; ").join(told)
 
     def line(self, code: str, /, **facts: object) -> None:
         """A sentence for a person; nothing where a program listens."""
@@ -259,31 +271,104 @@ def item(screen: Screen, rt: Runtime, found: ItemReach) -> None:
         )
 
 
-def waiting(screen: Screen, rt: Runtime, reviews: Sequence[Waiting], notices: Sequence[Notice]) -> None:
-    """What waits for people: reviews, notices to post and to take down."""
-    if not reviews and not notices:
+def desk(screen: Screen, rt: Runtime, found: Desk) -> None:
+    """What waits for one person, and what of theirs waits for others."""
+    if not (found.reviews or found.notices or found.troubles or found.drafts):
         screen.line("review.nothing_to_do")
-    if reviews:
-        table = Table(title=screen.say("word.reviews"), title_justify="left", header_style="bold")
-        for name in ("item_id", "index_number", "title", "department", "turn", "channels", "publish_at", "hash"):
+    if found.drafts:
+        drafts(screen, rt, found.drafts)
+    reviews(screen, rt, found.reviews, "word.reviews")
+    troubles(screen, rt, found.troubles)
+    notices(screen, found.notices)
+    reviews(screen, rt, found.under_review, "word.under_review")
+
+
+def waiting(screen: Screen, rt: Runtime, under_review: Sequence[Waiting], printed: Sequence[Notice]) -> None:
+    """What waits for people: reviews, notices to post and to take down."""
+    if not under_review and not printed:
+        screen.line("review.nothing_to_do")
+    reviews(screen, rt, under_review, "word.reviews")
+    notices(screen, printed)
+
+
+def _days_left(screen: Screen, clock: Clock | None) -> str:
+    """How long the law still gives."""
+    if clock is None:
+        return ""
+    left = str(clock.days_left) if clock.days_left >= 0 else screen.say("word.overdue")
+    return f"{left}（{screen.say('word.provisional')}）" if clock.provisional else left
+
+
+def drafts(screen: Screen, rt: Runtime, listed: Sequence[DraftLine]) -> None:
+    """Drafts and returned items, with the reason of a return."""
+    if not listed:
+        screen.line("drafts.empty")
+        return
+    names = staff.names(rt)
+    table = Table(title=screen.say("word.drafts"), title_justify="left", header_style="bold")
+    for name in ("item_id", "title", "department", "author", "state", "days_left", "why_returned"):
+        table.add_column(screen.say(f"word.{name}"), overflow="fold")
+    for one in listed:
+        why = f"{one.reason}（{names.person(one.returned_by)}，{local(rt, one.since)}）" if one.reason else ""
+        table.add_row(
+            str(one.item),
+            Text(one.title),
+            names.department(one.department),
+            names.person(one.author),
+            screen.say(f"word.{one.state}"),
+            _days_left(screen, one.clock),
+            Text(why),
+        )
+    screen.console.print(table)
+
+
+def troubles(screen: Screen, rt: Runtime, listed: Sequence[Trouble]) -> None:
+    """Deliveries that a person must look at."""
+    if listed:
+        table = Table(title=screen.say("word.troubles"), title_justify="left", header_style="bold")
+        for name in ("item_id", "title", "channel", "state", "recipient", "result"):
             table.add_column(screen.say(f"word.{name}"), overflow="fold")
-        for one in reviews:
+        for one in listed:
+            why = screen.say(f"reason.{one.reason}") if one.reason else ""
+            why = screen.problem(str(one.error["code"]), one.error["facts"]) if one.error and not why else why
+            state = f"{MARKS[one.state][0]} {screen.say(f'state.{one.state}')}"
+            recipients = str(one.recipients or "")
+            table.add_row(str(one.item), Text(one.title), _label(rt, one.channel), state, recipients, Text(why))
+        screen.console.print(table)
+
+
+def reviews(screen: Screen, rt: Runtime, listed: Sequence[Waiting], title: str) -> None:
+    """Submissions under review, whose turn it is, and how long the law still gives."""
+    names = staff.names(rt)
+    if listed:
+        table = Table(title=screen.say(title), title_justify="left", header_style="bold")
+        for name in (
+            "item_id", "index_number", "title", "department", "turn", "days_left", "channels", "publish_at", "hash",
+        ):  # fmt: skip
+            table.add_column(screen.say(f"word.{name}"), overflow="fold")
+        for one in listed:
+            named = f"（{screen.say('word.on_behalf_of')} {names.person(one.on_behalf_of)}）"
             table.add_row(
                 str(one.item),
                 one.index_number,
                 Text(one.title),
-                staff.names(rt).department(one.department),
-                screen.say(f"role.{one.role}"),
+                names.department(one.department),
+                screen.say(f"role.{one.role}") + (named if one.on_behalf_of else ""),
+                _days_left(screen, one.clock),
                 "、".join(_label(rt, name) for name in one.channels),
                 local(rt, one.publish_at) or screen.say("word.at_once"),
                 one.hash[:12],
             )
         screen.console.print(table)
-    if notices:
+
+
+def notices(screen: Screen, listed: Sequence[Notice]) -> None:
+    """Printed notices to post and to take down."""
+    if listed:
         table = Table(title=screen.say("word.notices"), title_justify="left", header_style="bold")
         for name in ("item_id", "title", "todo", "file", "place", "down_due"):
             table.add_column(screen.say(f"word.{name}"), overflow="fold")
-        for notice in notices:
+        for notice in listed:
             table.add_row(
                 str(notice.item),
                 Text(notice.title),
@@ -293,11 +378,6 @@ def waiting(screen: Screen, rt: Runtime, reviews: Sequence[Waiting], notices: Se
                 str(notice.due or ""),
             )
         screen.console.print(table)
-
-
-def masked(recipient: str) -> str:
-    """138****1234 (domain: suggested masking)."""
-    return f"{recipient[:3]}****{recipient[-4:]}" if len(recipient) >= 11 else recipient
 
 
 def _label(rt: Runtime, channel: str) -> str:
@@ -388,7 +468,125 @@ def submission(screen: Screen, rt: Runtime, found: SubmissionView) -> None:
     screen.console.rule(style="dim")
     for name, digest in found.attachments:
         told(screen.say("word.attachment"), f"{name}  {digest[:12]}")
+    for one in found.findings:
+        screen.findings([one.found])
+        if one.answer is not None:
+            told(f"    {screen.say('word.reason')}", f"{one.answer.reason}（{_name(rt, one.answer.person)}）")
     for channel, digest in found.renditions.items():
         told(_label(rt, channel), found.texts.get(channel) or f"{screen.say('word.hash')} {digest[:12]}")
     told(screen.say("word.hash"), found.hash)
     screen.line("review.how_to_approve", item=found.item, hash=found.hash[:12])
+
+
+def paused(screen: Screen, rt: Runtime, listed: Sequence[ChannelLine]) -> None:
+    """The channels that a person has paused: why nothing goes out there."""
+    for one in listed:
+        if one.paused_by:
+            label = rt.channels[one.channel].section.label
+            screen.line("reach.paused", channel=label, name=one.channel, person=_name(rt, one.paused_by))
+
+
+def people(screen: Screen, rt: Runtime, everybody: Sequence[tuple[Person, bool]]) -> None:
+    """The staff, those who have left included."""
+    names, comma = staff.names(rt), "、" if screen.language == "zh" else ", "
+    table = Table(header_style="bold")
+    for name in ("id", "name", "department", "roles", "in_charge", "email", "active"):
+        table.add_column(screen.say(f"word.{name}"), overflow="fold")
+    for one, active in everybody:
+        in_charge = comma.join(names.department(id) for id in sorted(one.in_charge))
+        table.add_row(
+            one.id,
+            one.name,
+            names.department(one.department),
+            comma.join(screen.say(f"role.{role}") for role in sorted(one.roles)),
+            in_charge or (screen.say("word.everything") if "leader" in one.roles else ""),
+            one.email,
+            screen.say("staff.active" if active else "staff.inactive"),
+            style=None if active else "dim",
+        )
+    screen.console.print(table)
+
+
+def departments(screen: Screen, listed: Sequence[Department]) -> None:
+    table = Table(header_style="bold")
+    for name in ("id", "department"):
+        table.add_column(screen.say(f"word.{name}"), overflow="fold")
+    for one in listed:
+        table.add_row(one.id, one.name)
+    screen.console.print(table)
+
+
+def deputies(screen: Screen, rt: Runtime, listed: Sequence[Deputation]) -> None:
+    """Who stands in for whom, and until when."""
+    if not listed:
+        screen.line("deputy.none")
+        return
+    names, today = staff.names(rt), rt.now().astimezone(rt.settings.zone).date()
+    table = Table(header_style="bold")
+    for name in ("number", "deputy", "deputy_for", "from_on", "to_on", "state"):
+        table.add_column(screen.say(f"word.{name}"), overflow="fold")
+    for one in listed:
+        ahead = one.ended_at is None and one.from_on > today
+        state = "deputy.in_force" if one.in_force else "deputy.not_yet" if ahead else "deputy.past"
+        row = (str(one.id), names.person(one.person), names.person(one.for_person), str(one.from_on), str(one.to_on))
+        table.add_row(*row, screen.say(state))
+    screen.console.print(table)
+
+
+def words(screen: Screen, rt: Runtime, listed: Sequence[phrases.Line]) -> None:
+    """The word table, what is in use first."""
+    if not listed:
+        screen.line("words.empty")
+        return
+    names = staff.names(rt)
+    table = Table(header_style="bold")
+    for name in ("number", "phrase_correct", "phrase_wrong", "from_on", "to_on", "set_by", "state"):
+        table.add_column(screen.say(f"word.{name}"), overflow="fold")
+    said = {"in_force": "words.in_force", "not_yet": "words.not_yet", "over": "words.over"}
+    for one in listed:
+        by = names.person(one.set_by) if one.set_by else screen.say("words.shipped")
+        days = (str(one.from_on) if one.set_by else "", str(one.to_on or ""))
+        table.add_row(str(one.id), one.correct, one.wrong, *days, by, screen.say(said[one.standing]))
+    screen.console.print(table)
+
+
+def log(screen: Screen, rt: Runtime, lines: Sequence[Line]) -> None:
+    """The audit log, newest first."""
+    if not lines:
+        screen.line("logbook.empty")
+        return
+    names = staff.names(rt)
+    table = Table(header_style="bold")
+    for name in ("when", "person", "account", "decision", "item_id", "details"):
+        table.add_column(screen.say(f"word.{name}"), overflow="fold")
+    for line in lines:
+        facts = {name: fact for name, fact in line.facts.items() if fact not in ("", None, [], False)}
+        details = "；".join(f"{screen.word('word', name)} {_fact(names, name, fact)}" for name, fact in facts.items())
+        decision, item = screen.word("did", line.decision), str(line.item or "")
+        table.add_row(_seconds(rt, line.at), names.person(line.person), line.os_user, decision, item, Text(details))
+    screen.console.print(table)
+
+
+def _fact(names: staff.Names, name: str, fact: object) -> str:
+    if name in ("hash", "voided"):
+        return str(fact)[:12]
+    if name in ("person", "deputy", "on_behalf_of", "added", "changed"):
+        return names.person(str(fact))
+    return "、".join(map(str, fact)) if isinstance(fact, list) else str(fact)
+
+
+def subscribers(screen: Screen, rt: Runtime, channel: str, listed: Sequence[Listed]) -> None:
+    """A channel's subscribers, with masked numbers."""
+    label = _label(rt, channel)
+    if not listed:
+        screen.line("subscribers.empty", channel=label)
+        return
+    table = Table(header_style="bold")
+    for name in ("address", "name", "consent_source", "consent_on", "suppressed"):
+        table.add_column(screen.say(f"word.{name}"), overflow="fold")
+    for one in listed:
+        mark = "✓" if one.suppressed else ""
+        table.add_row(masked(one.address), Text(one.name), Text(one.consent_source), str(one.consent_on or ""), mark)
+    screen.console.print(table)
+    suppressed = sum(one.suppressed for one in listed)
+    screen.line("subscribers.total", channel=label, count=len(listed), suppressed=suppressed)

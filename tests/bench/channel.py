@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from channels.contract import Call, Evidence, Message, Receipt, Rendition, Report, Seen
+from channels.contract import Call, Evidence, Kept, Message, Receipt, Rendition, Report, Seen
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class Nothing:
 
     def read_report(self, query: Mapping[str, str]) -> Report | None:
         return None
+
+    def kept(self) -> Mapping[int, Kept]:
+        return {}
 
     def normalise(self, address: str) -> str:
         return address

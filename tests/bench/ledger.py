@@ -23,6 +23,9 @@ from pipeline.runtime import Runtime
 from pipeline.states import Disclosure, Result, Stage, State
 
 AT_ONCE = 50_000  # items a statement
+APART = timedelta(days=30)  # in the past, what one statement writes from what the next does
+OLDEST = timedelta(days=30) + APART * 50
+DEPARTMENTS = ("news", "office", "tech")
 BODY = "根据工作安排，现将有关事项通知如下。".encode() * 20  # 1 kB, a short notice
 
 
@@ -59,7 +62,8 @@ def _fill(db: Session, channels: Sequence[str], first: int, last: int, past: boo
     every = places.union_all(*(select(literal(n), literal(name)) for n, name in enumerate(channels) if n)).cte("places")
     i: ColumnElement[int] = items.c.i
     id = i * len(channels) + every.c.place
-    then = datetime.now(UTC) - timedelta(days=30 if past else 0)
+    now = datetime.now(UTC)
+    then = now - (timedelta(days=30) + APART * (first // AT_ONCE) if past else timedelta())
     at = literal(then, Delivery.wanted_at.type)
     word = literal("notice")
 
@@ -71,9 +75,10 @@ def _fill(db: Session, channels: Sequence[str], first: int, last: int, past: boo
         rows = select(*chosen.values()).select_from(items.join(every, literal(True)) if each else items)
         db.execute(insert(table).from_select(list(chosen), rows, include_defaults=False))
 
-    add(Item, False, id=i, department="news", created_by="zhao", created_at=at, index_number=None)
+    department = case(*((i % len(DEPARTMENTS) == n, name) for n, name in enumerate(DEPARTMENTS)))
+    add(Item, False, id=i, department=department, created_by="zhao", created_at=at, index_number=None)
     add(Revision, False, id=i, item_id=i, number=1, author="zhao", created_at=at, title=word, content=b"{}",
-        content_hash="")  # fmt: skip
+        content_hash="", formed_on=then.date() - timedelta(days=9), department=department)  # fmt: skip
     add(Submission, False, id=i, item_id=i, revision_id=i, submitted_by="zhao", submitted_at=at,
         disclosure=Disclosure.PROACTIVE, manifest=b"{}", hash="", stage=Stage.APPROVED, reason="")  # fmt: skip
     add(StoredRendition, True, id=id, submission_id=i, revision_id=i, channel=every.c.channel, media_type="text/plain",
@@ -82,7 +87,7 @@ def _fill(db: Session, channels: Sequence[str], first: int, last: int, past: boo
     add(Delivery, True, id=id, item_id=i, channel=every.c.channel, recipient="", wanted_id=id, wanted_at=at,
         generation=1, held_id=id if past else None, held_known=True,
         state=State.CONFIRMED if past else State.DUE, reason="", error="", publish_at=at, hurry=False, call_open=False,
-        attempts=been, failures=0, tries=0, looks=0, look_after=then + timedelta(days=300) if past else None,
+        attempts=been, failures=0, tries=0, looks=0, look_after=now + timedelta(days=270) if past else None,
         reference="", confirmed_at=then if past else None, first_tried_at=then if past else None,
         last_tried_at=then if past else None)  # fmt: skip
     if past:

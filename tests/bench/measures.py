@@ -22,7 +22,7 @@ from pipeline.claim import claim
 from pipeline.models import Delivery
 from pipeline.states import State
 from pipeline.wake import producer, queue_of
-from tests.bench import ledger, tasks
+from tests.bench import ledger, numbers, tasks
 from tests.bench.figures import Figure
 from tests.faults import stack
 from tests.office import Bureau
@@ -314,7 +314,7 @@ def _percentile(values: Sequence[float], percent: int) -> float:
 
 def growth(data: Path, place: Place, scale: Scale) -> list[Figure]:
     """One item's reach, and the claim of a batch among 400 that are due, in a ledger and in one ten times as large;
-    turn about, so that what else the machine does meets both."""
+    turn about, so that what else the machine does meets both. In the larger one, the numbers."""
     with _bureau(data, place, "few") as few, _bureau(data, place, "many") as many:
         sizes = [_past(few, scale.few), _past(many, scale.many)]
         for bureau in (few, many):
@@ -324,8 +324,8 @@ def growth(data: Path, place: Place, scale: Scale) -> list[Figure]:
             [_timed(bureau, 1 + turn * 7919 % size) for bureau, size in zip((few, many), sizes, strict=True)]
             for turn in range(51)
         ]
+        figures = numbers.dashboard(many, sizes[1] * len(CHANNELS), place.name)
     small, large = (f"{size * len(CHANNELS):,}" for size in sizes)
-    figures = []
     for at, what in enumerate(("one item's reach", "a claim")):
         low, high = (statistics.median(turn[which][at] for turn in turns) for which in (0, 1))
         figures += [

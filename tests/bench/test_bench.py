@@ -23,5 +23,5 @@ def test_a_short_bench_writes_down_plausible_figures(tmp_path: Path) -> None:
     assert [one["name"] for one in figures if one["at_most"] == 2] == ["a notice set ÷ bare kept Typst compiler"]
     for database in ("SQLite", "PostgreSQL"):
         barred = [one for one in figures if one["at_least"] or one["at_most"] if one["name"].endswith(database)]
-        assert len(barred) == 5, "chunks, the slow channel, approval, and the growth of reach and claim"
+        assert len(barred) == 6, "chunks, the slow channel, approval, the growth of reach and claim, and the numbers"
     assert not list(tmp_path.glob("bench-*")), "it leaves nothing behind but its file"

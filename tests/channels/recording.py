@@ -120,6 +120,12 @@ class RecordingChannel:
         status = query.get("status", "")
         return contract.Report(Outcome(status), f"recorded {status}") if status in set(Outcome) else None
 
+    def kept(self) -> Mapping[int, contract.Kept]:
+        if not self.fenced:
+            return {}
+        states = [_read(file) for file in self.directory.glob("*.state")]
+        return {one["number"]: contract.Kept(one["generation"], bool(one["digest"])) for one in states}
+
     def normalise(self, address: str) -> str:
         return address.strip()
 
@@ -149,7 +155,7 @@ class RecordingChannel:
         with _locked(state.with_suffix(".lock")):
             if self.fenced and call.generation < (_read(state) or {"generation": 0})["generation"]:
                 raise Rejected("recording.lower_generation")
-            _write(state, {"generation": call.generation, "digest": digest})
+            _write(state, {"generation": call.generation, "digest": digest, "number": call.number})
 
     def _look(self, rendition: Rendition | None, call: Call) -> Seen:
         try:

@@ -1,5 +1,6 @@
 """What the pipeline may rely on, of every channel and of the fake that stands for them in its tests."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from itertools import count
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ from channels.contract import (
 from channels.document import Closing, Heading, Paragraph, Table
 from channels.portal import Portal
 from channels.sms import Sms
+from channels.webhook import Webhook
 from tests.channels import recording
 from tests.channels.fault_server import (
     Behaviour,
@@ -44,6 +47,7 @@ from tests.channels.fault_server import (
 from tests.channels.rig_bulletin import bulletin_rig
 from tests.channels.rig_portal import app_feed_rig, portal_rig
 from tests.channels.rig_sms import sms_rig
+from tests.channels.rig_webhook import SECRET, webhook_rig
 
 PHONE = "13900000009"
 OTHER_PHONE = "13900000019"
@@ -72,7 +76,16 @@ def paper_rig(tmp_path: Path) -> Iterator[tuple[Channel, Callable[[], int]]]:
     yield bulletin_rig(tmp_path)
 
 
-RIGS = {"fake": fake_rig, "sms": sms_rig, "portal": portal_rig, "app_feed": app_feed_rig, "bulletin": paper_rig}
+RIGS = {
+    "fake": fake_rig,
+    "sms": sms_rig,
+    "portal": portal_rig,
+    "app_feed": app_feed_rig,
+    "bulletin": paper_rig,
+    "webhook": webhook_rig,
+}
+if theirs := os.environ.get("FABU_RIG"):  # an office's own channel: `FABU_RIG=package.module:function`
+    RIGS["theirs"] = resolve_name(theirs)
 
 
 @pytest.fixture(scope="module", params=RIGS)
@@ -255,17 +268,23 @@ def open_portal(url: str) -> Channel:
     return Portal(url, "the key of the tests, long enough", seconds=SECONDS)
 
 
+def open_webhook(url: str) -> Channel:
+    return Webhook(f"{url}/fabu", SECRET, seconds=SECONDS)
+
+
 def open_app_feed(url: str) -> Channel:
     return AppFeed(url, "the key of the tests, long enough", seconds=SECONDS)
 
 
-OPEN = {"sms": open_sms, "portal": open_portal, "app_feed": open_app_feed}
+OPEN = {"sms": open_sms, "portal": open_portal, "app_feed": open_app_feed, "webhook": open_webhook}
 USES = {
     "sms": Use(open_sms),
     "portal": Use(open_portal),
     "portal withdrawal": Use(open_portal, withdraw=True),
     "app_feed": Use(open_app_feed),
     "app_feed withdrawal": Use(open_app_feed, withdraw=True),
+    "webhook": Use(open_webhook),
+    "webhook withdrawal": Use(open_webhook, withdraw=True),
 }
 each_use = pytest.mark.parametrize("use", USES.values(), ids=USES)
 

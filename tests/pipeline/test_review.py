@@ -137,7 +137,7 @@ def test_the_hash_covers_what_each_channel_will_show(bureau: Bureau, monkeypatch
 
 def test_what_is_hashed_is_what_is_stored(bureau: Bureau) -> None:
     item = bureau.write(files=(FILE, File("二.bin", "application/octet-stream", bytes(range(256)))))
-    seen = bureau.submit(item, "web", "sms")
+    seen = bureau.submit(item, "web", "sms", why={"check.file_closed": "已人工核对"})
     with bureau.rt.reading() as db:
         one = db.scalars(select(Submission)).one()
         assert one.hash == seen == hashlib.sha256(one.manifest).hexdigest()

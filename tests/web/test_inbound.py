@@ -5,12 +5,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import requests
 import uvicorn
 
+from pipeline import metrics
+from pipeline.database import open_engine
 from pipeline.models import StoredReport
 from tests.office import Bureau
+from tests.parts import silent_server
 from web.inbound.app import create
 
 
@@ -74,3 +78,43 @@ def test_a_report_that_says_nothing_is_kept_and_changes_nothing(bureau: Bureau) 
         assert requests.get(address + path, params={"status": "？"}, timeout=10).status_code == 200
     assert stored(bureau) == 1
     assert bureau.cell(item, "sms").counts == {"accepted": 1}
+
+
+def test_health_is_refused_soon_when_the_ledger_is_gone(bureau: Bureau) -> None:
+    class Gone:
+        dialect = bureau.rt.engine.dialect
+
+        def connect(self) -> None:
+            raise ConnectionError("the network is down")
+
+    broken = replace(bureau, rt=replace(bureau.rt, engine=Gone()))  # type: ignore[arg-type]
+    with inbound(broken) as address:
+        answer = requests.get(address + "/health", timeout=10)
+        assert (answer.status_code, answer.text) == (503, "the ledger does not answer")
+
+
+def test_health_does_not_wait_for_a_ledger_that_is_silent(bureau: Bureau) -> None:
+    with silent_server() as (host, port):
+        silent = open_engine(f"postgresql+psycopg://fabu@{host}:{port}/fabu?connect_timeout=30")
+        with inbound(replace(bureau, rt=replace(bureau.rt, engine=silent))) as address:
+            began = time.monotonic()
+            assert requests.get(address + "/health", timeout=20).status_code == 503
+            assert time.monotonic() - began < 10
+
+
+def test_figures_are_given_only_for_the_token(bureau: Bureau) -> None:
+    bureau.publish("web")
+    with inbound(bureau) as address:
+        for given in ({}, {"Authorization": "Bearer x"}, {"Authorization": metrics.token(bureau.rt)}):
+            answer = requests.get(address + "/metrics", headers=given, timeout=10)
+            assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+            assert "fabu_" not in answer.text
+        asked = {"Authorization": f"Bearer {metrics.token(bureau.rt)}"}
+        answer = requests.get(address + "/metrics", headers=asked, timeout=10)
+        assert answer.status_code == 200 and 'fabu_due{channel="web"} 1.0' in answer.text
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+
+
+def test_another_installation_has_another_token(bureau: Bureau) -> None:
+    other = bureau.rt.settings.model_copy(update={"secret": "t" * 40})
+    assert metrics.token(replace(bureau.rt, settings=other)) != metrics.token(bureau.rt)

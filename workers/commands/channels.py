@@ -60,17 +60,59 @@ def channels_resume(name: ChannelName, person: Person, data: Data = DEFAULT_DATA
         here.screen.line("channels.resumed", channel=here.rt.channels[name].section.label)
 
 
+AddressedChannel = Annotated[str, typer.Option("--channel", help=help_("channel"))]
+Address = Annotated[str, typer.Argument(metavar="NUMBER", help=help_("address"))]
+
+
 @subscribers_app.command("import", help=help_("subscribers_import"))
 def subscribers_import(
     file: Annotated[Path, typer.Argument(help=help_("subscribers_file"))],
     person: Person,
-    channel: Annotated[str, typer.Option("--channel", help=help_("channel"))] = "sms",
+    channel: AddressedChannel = "sms",
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
     with Open(data, as_json) as here:
-        done = subscribers.import_csv(here.rt, here.actor(person), channel, intake.read_text(file))
+        done = subscribers.import_csv(here.rt, here.actor(person), here.channel(channel), intake.read_text(file))
         here.screen.json(asdict(done))
         here.screen.line("subscribers.imported", new=done.new, known=done.known, bad=len(done.bad))
         for line, code in done.bad:
             here.screen.line("subscribers.bad_line", line=line, why=here.screen.say(code))
+
+
+@subscribers_app.command("list", help=help_("subscribers_list"))
+def subscribers_list(
+    person: Person, channel: AddressedChannel = "sms", data: Data = DEFAULT_DATA, as_json: AsJson = False
+) -> None:
+    with Open(data, as_json) as here:
+        name = here.channel(channel)
+        found = subscribers.listed(here.rt, here.actor(person), name, whole=as_json)
+        here.screen.json([asdict(one) for one in found])
+        if not as_json:
+            show.subscribers(here.screen, here.rt, name, found)
+
+
+@subscribers_app.command("remove", help=help_("subscribers_remove"))
+def subscribers_remove(
+    address: Address, person: Person, channel: AddressedChannel = "sms", data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    with Open(data, as_json) as here:
+        name = here.channel(channel)
+        gone = subscribers.remove(here.rt, here.actor(person), name, address)
+        here.screen.json({"channel": name, "removed": True})
+        label = here.rt.channels[name].section.label
+        here.screen.line("subscribers.removed", channel=label, address=gone)
+
+
+@subscribers_app.command("suppress", help=help_("subscribers_suppress"))
+def subscribers_suppress(
+    address: Address, person: Person, reason: Reason, channel: AddressedChannel = "sms", data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    with Open(data, as_json) as here:
+        name = here.channel(channel)
+        barred = subscribers.suppress(here.rt, here.actor(person), name, address, reason)
+        here.screen.json({"channel": name, "suppressed": True})
+        label = here.rt.channels[name].section.label
+        here.screen.line("subscribers.suppressed", channel=label, address=barred)

@@ -1,11 +1,14 @@
 """What all commands share: the application, the options, and opening the ledger."""
 
 import getpass
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from config import settings as config
 from config.locale import Language, language, say
@@ -48,14 +51,13 @@ Contact = Annotated[str | None, typer.Option("--contact", help=help_("contact"))
 Corrects = Annotated[str | None, typer.Option("--corrects", help=help_("corrects"))]
 Attach = Annotated[list[Path] | None, typer.Option("--attach", help=help_("attach"))]
 MOMENT = ["%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
-MOMENT = ["%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
 DEFAULT_DATA = Path("var/fabu")
 
 
-def show_in(chosen: Language, as_json: bool) -> Screen:
+def show_in(chosen: Language, as_json: bool, who_may: Mapping[str, str] | None = None) -> Screen:
     """Where this command speaks, and `main` for it when something goes wrong."""
     global screen
-    screen = Screen(chosen, as_json)
+    screen = Screen(chosen, as_json, who_may or {})
     return screen
 
 
@@ -71,8 +73,17 @@ class Open:
     def __enter__(self) -> "Open":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, Refused) and "roles" in error.facts:
+            show_in(self.screen.language, self.screen.as_json, self._who_may(error.facts["roles"]))
         self.rt.engine.dispose()
+
+    def _who_may(self, roles: str) -> dict[str, str]:
+        """The names of those who have these roles, so that a refusal says whom to ask."""
+        with suppress(DBAPIError):
+            staff_now = staff.people(self.rt)
+            return {role: "、".join(one.name for one in staff_now if role in one.roles) for role in roles.split(", ")}
+        return {}
 
     def actor(self, person: str) -> Actor:
         return Actor(staff.person(self.rt, person), getpass.getuser())
@@ -80,6 +91,10 @@ class Open:
     def item(self, name: str) -> int:
         with self.rt.reading() as db:
             return catalogue.find_item(db, name)
+
+    def channel(self, given: str) -> str:
+        """The id of a channel that may be given by its label; an unknown one is left to be refused."""
+        return next((one.name for one in self.rt.channels.values() if one.section.label == given), given)
 
     def moment(self, given: datetime | None) -> datetime | None:
         return given.replace(tzinfo=self.rt.settings.zone) if given else None

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import confirm, operate, reach
+from pipeline import confirm, desk, operate, reach
 from workers import show
 from workers.commands.common import DEFAULT_DATA, MOMENT, AsJson, Data, ItemName, Open, Person, Reason, app, help_
 
@@ -29,6 +29,8 @@ def reach_(
             here.screen.json([show.cell_json(cell) for cell in cells])
             if not as_json:
                 show.matrix(here.screen, here.rt, cells)
+        if not as_json:
+            show.paused(here.screen, here.rt, desk.channels(here.rt))
         if not is_running(data) and (data / "ports.json").exists():
             here.screen.line("reach.not_running", command=show.command("up", data))
 
@@ -45,7 +47,9 @@ def retry(
 ) -> None:
     with Open(data, as_json) as here:
         item = here.item(name)
-        rows = operate.retry(here.rt, here.actor(person), item, channel, hurry, reason)
+        rows = operate.retry(
+            here.rt, here.actor(person), item, here.channel(channel) if channel else None, hurry, reason
+        )
         here.screen.json({"item": item, "due": rows})
         here.screen.line("retry.done", item=item, rows=rows)
 
@@ -63,7 +67,7 @@ def settle(
 ) -> None:
     with Open(data, as_json) as here:
         item = here.item(name)
-        rows = operate.settle(here.rt, here.actor(person), item, channel, sent, reason, recipient)
+        rows = operate.settle(here.rt, here.actor(person), item, here.channel(channel), sent, reason, recipient)
         here.screen.json({"item": item, "settled": rows})
         here.screen.line("settle.done", item=item, rows=rows)
 

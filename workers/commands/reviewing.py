@@ -1,5 +1,6 @@
 """Reviewing: submission, both reviews, withdrawal."""
 
+import re
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
@@ -20,13 +21,17 @@ def submit(
     at: Annotated[datetime | None, typer.Option("--at", formats=MOMENT, help=help_("at"))] = None,
     disclosure: Annotated[Disclosure, typer.Option("--class", help=help_("class"))] = Disclosure.PROACTIVE,
     ground: Annotated[Ground | None, typer.Option("--ground", help=help_("ground"))] = None,
+    reason_for: Annotated[list[str] | None, typer.Option("--reason-for", help=help_("reason_for"))] = None,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
     with Open(data, as_json) as here:
-        chosen = [one.strip() for one in channels.split(",") if one.strip()] if channels is not None else None
+        why = {code.strip(): reason for code, _, reason in (one.partition("=") for one in reason_for or ())}
+        chosen = None
+        if channels is not None:
+            chosen = [here.channel(one.strip()) for one in re.split("[,，、]", channels) if one.strip()]
         done = review.submit(
-            here.rt, here.actor(person), here.item(name), chosen, here.moment(at), disclosure, ground
+            here.rt, here.actor(person), here.item(name), chosen, here.moment(at), disclosure, ground, why
         )  # fmt: skip
         here.screen.json(asdict(done))
         here.screen.line("review.submitted", index_number=done.index_number, item=done.item_id, hash=done.hash)
@@ -44,9 +49,13 @@ def submit(
                 here.screen.line("review.recipients", channel=opened.section.label, count=recipients)
 
 
+Mine = Annotated[str | None, typer.Option("--as", help=help_("mine"))]
+
+
 @app.command("review", help=help_("review"))
 def waiting(
     name: Annotated[str | None, typer.Argument(metavar="[ITEM]", help=help_("item"))] = None,
+    mine: Mine = None,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
@@ -54,12 +63,30 @@ def waiting(
         if name is not None:
             show.submission(here.screen, here.rt, desk.submission(here.rt, here.item(name)))
             return
+        if mine is not None:
+            found = desk.desk(here.rt, here.actor(mine).person)
+            here.screen.json(asdict(found))
+            if not as_json:
+                show.desk(here.screen, here.rt, found)
+            return
         reviews, notices = desk.reviews_waiting(here.rt), desk.notices_waiting(here.rt)
         here.screen.json(
             {"reviews": [asdict(one) for one in reviews], "notices": [asdict(one) for one in notices]}
         )  # fmt: skip
         if not as_json:
             show.waiting(here.screen, here.rt, reviews, notices)
+
+
+@app.command("drafts", help=help_("drafts"))
+def drafts(mine: Mine = None, data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    with Open(data, as_json) as here:
+        if mine is None:
+            listed = desk.drafts(here.rt)
+        else:
+            listed = list(desk.desk(here.rt, here.actor(mine).person).drafts)
+        here.screen.json([asdict(one) for one in listed])
+        if not as_json:
+            show.drafts(here.screen, here.rt, listed)
 
 
 @app.command(help=help_("approve"))

@@ -84,7 +84,7 @@ def test_channels_show_their_settings_without_secrets_and_can_be_paused(open_con
     )
     assert "已恢复" in wang.post("/admin/channels/web/resume")
     assert "连接正常" in wang.post("/admin/channels/web/test")
-    office.sign_in("sun").post("/admin/channels/web/test", status=409)
+    office.sign_in("sun").post("/admin/channels/web/test", status=403)
 
 
 def test_a_token_is_shown_once_and_can_be_revoked(office: Office) -> None:
