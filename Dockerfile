@@ -18,7 +18,7 @@ FROM python:3.11-slim-bookworm
 # What is in the image at these places, and whose it is, becomes the first content of an empty volume mounted there.
 RUN python -m pip uninstall --yes --root-user-action=ignore setuptools wheel pip \
     && useradd --system --uid 10001 --user-group --home-dir /srv/fabu --shell /usr/sbin/nologin fabu \
-    && install -d -o fabu -g fabu -m 0750 /srv/fabu /srv/fabu/notices /srv/portal
+    && install -d -o fabu -g fabu -m 0750 /srv/fabu /srv/fabu/notices /srv/fabu/backups /srv/portal
 COPY --from=build /opt/fabu /opt/fabu
 ENV PATH=/opt/fabu/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER fabu

@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from pipeline.models import ChannelStatus, Delivery, Subscriber, Suppression
+from pipeline.rescue.hold import unfinished
 from pipeline.runtime import Opened, Runtime
 from pipeline.states import BREAKER_AFTER, State, move
 
@@ -168,6 +169,8 @@ def look(rt: Runtime, db: Session, opened: Opened) -> Due | None:
     channel is paused or its breaker open; one does to try whether that may close again."""
     when, where = _moments(rt, opened)
     seen = db.execute(_looking(*where), when).one()
+    if (seen.back or seen.out) and unfinished(db):
+        return None  # a restored ledger that does not know yet what was done after the backup
     if seen.back:
         return Due(True, opened.section.batch)
     shut = seen.paused_at is not None or (seen.open_until is not None and seen.open_until > when["now"])

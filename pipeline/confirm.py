@@ -17,7 +17,7 @@ LOOKS_AT_ONCE = 200  # rows one pass reads back
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """A row as it stood when the look began; the look counts only if it still stands so when it ends."""
 
     id: int
@@ -60,7 +60,7 @@ def verify(rt: Runtime, item_id: int | None = None) -> None:
         confirm(rt, opened.name)
 
 
-def _due_looks(rt: Runtime, opened: Opened, most: int = LOOKS_AT_ONCE) -> list[_Look]:
+def _due_looks(rt: Runtime, opened: Opened, most: int = LOOKS_AT_ONCE) -> list[Look]:
     if not opened.traits.readback and not opened.traits.recall:
         return []  # a report or a person tells; nothing can be looked at
     states = [State.ACCEPTED, State.IN_DOUBT, State.CONFIRMED] if opened.traits.readback else [State.IN_DOUBT]
@@ -76,10 +76,10 @@ def _due_looks(rt: Runtime, opened: Opened, most: int = LOOKS_AT_ONCE) -> list[_
             .order_by(Delivery.look_after, Delivery.id)
             .limit(most)
         )
-        return [_Look(row.id, row.item_id, row.recipient, row.last_tried_at, standing(row)) for row in rows]
+        return [Look(row.id, row.item_id, row.recipient, row.last_tried_at, standing(row)) for row in rows]
 
 
-def _settle_looks(rt: Runtime, opened: Opened, looks: list[_Look]) -> int:
+def _settle_looks(rt: Runtime, opened: Opened, looks: list[Look]) -> int:
     seen = look(rt, opened, looks)
     now, confirmed = rt.now(), 0
     with rt.writing() as db:
@@ -99,7 +99,7 @@ def _settle_looks(rt: Runtime, opened: Opened, looks: list[_Look]) -> int:
     return confirmed
 
 
-def look(rt: Runtime, opened: Opened, looks: list[_Look]) -> list[Seen]:
+def look(rt: Runtime, opened: Opened, looks: list[Look]) -> list[Seen]:
     """One pass over the outside for many rows. A channel that takes back but cannot be read (a notice board) answers
     OTHER, which is never what is wanted: its calls are safe to repeat."""
     if not opened.traits.readback:

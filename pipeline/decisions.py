@@ -93,7 +93,7 @@ PERMITS: dict[Decision, frozenset[str]] = {
     Decision.DEPUTIZE: _EVERYBODY,  # an administrator for anybody, everybody else for themselves: `pipeline.deputies`
     Decision.READ_LOG: frozenset({"auditor", "admin"}),
     Decision.READ_SUBSCRIBERS: frozenset({"editor", "admin"}),
-    Decision.SEE_SUBSCRIBERS: frozenset({"editor", "auditor", "admin"}),  # masked; not everybody (个人信息保护法, art. 6)
+    Decision.SEE_SUBSCRIBERS: frozenset({"editor", "auditor", "admin"}),  # masked (个人信息保护法, art. 6)
     Decision.ACCOUNT: frozenset({"admin"}),
     Decision.PASSWORD: _EVERYBODY,
     Decision.TOKEN: _EVERYBODY,

@@ -552,7 +552,7 @@ class WorkingCopy(Base):
 
 class Publication(Base):
     """An item was seen where the public finds it, for the first time: `day` in the office's zone, with the date formed
-    of the text that was seen. Found by `pipeline.counting`, which keeps `department` and `withdrawn` as they are now."""
+    of the text that was seen. `pipeline.counting` finds it and keeps `department` and `withdrawn` as they are now."""
 
     __tablename__ = "publication"
     __table_args__ = (Index("ix_publication_day", "day", "department", "formed_on", "withdrawn"),)

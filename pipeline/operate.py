@@ -9,6 +9,7 @@ from channels.contract import Evidence
 from pipeline.decisions import FARTHEST, Actor, Decision, Refused, audit, permit, plain, require_reason
 from pipeline.drafts import read_draft
 from pipeline.models import Delivery, Item, Posting, Revision, StoredRendition
+from pipeline.rescue.hold import RESTORED
 from pipeline.rows import apply, channel_status, follow_slots, locked, locked_where, sight
 from pipeline.runtime import Runtime
 from pipeline.states import Held, State, Verdict, move
@@ -26,6 +27,8 @@ def retry(
     with rt.writing() as db:
         rows = _rows(rt, db, item_id, channel)
         chosen = [row for row in rows if row.state in (State.FAILED, State.ON_HOLD)]
+        if any(row.reason == RESTORED and row.wanted_id is None for row in chosen):
+            permit(actor, Decision.WITHDRAW)  # letting it go takes down what was approved after the backup
         hurried = [row for row in rows if hurry and row.state is State.DUE and row.wanted_id is not None]
         if not chosen and not hurried:
             states = ", ".join(sorted({row.state.value for row in rows}))
@@ -61,13 +64,15 @@ def settle(
         rows = [
             row
             for row in _rows(rt, db, item_id, channel)
-            if row.state is State.IN_DOUBT and recipient in (None, row.recipient)
+            if (row.state is State.IN_DOUBT or _may_have_gone(rt, row)) and recipient in (None, row.recipient)
         ]
         if not rows:
             raise Refused("settle.nothing")
         for row in rows:
             # What was in doubt may be an older generation's call: then the wanted one has still to go.
-            arrived = sent and row.first_tried_at is not None
+            held = row.state is State.ON_HOLD
+            arrived = sent and (held or row.first_tried_at is not None)
+            row.released_at = now if held else row.released_at
             apply(row, Verdict(State.ACCEPTED, look_after=now) if arrived else Verdict(State.DUE), now)
             row.error = ""
             sight(db, row, Evidence.PERSON, "sent" if sent else "not_sent", now, reason)
@@ -76,6 +81,12 @@ def settle(
         audit(rt, db, actor, Decision.SETTLE, item_id, channel=channel, sent=sent, rows=len(rows), reason=reason)
     rt.wake(channel)
     return len(rows)
+
+
+def _may_have_gone(rt: Runtime, row: Delivery) -> bool:
+    """Held after a restore on a channel that cannot take back: in doubt, too."""
+    opened = rt.channels.get(row.channel)
+    return row.state is State.ON_HOLD and row.reason == RESTORED and opened is not None and not opened.traits.recall
 
 
 def post(rt: Runtime, actor: Actor, item_id: int, place: str, at: datetime | None = None) -> int:

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from pipeline.models import Delivery, StoredRendition
+from pipeline.rescue.hold import JUMP, RESTORED, from_before
 from pipeline.rows import FRESH, lock, locked
 from pipeline.runtime import Opened, Runtime
 from pipeline.states import State, after_wanted, move
@@ -25,6 +26,10 @@ def want(
         if slot is None:
             slot = Delivery(item_id=item_id, channel=channel, recipient="", wanted_id=rendition.id, wanted_at=now)
             slot.generation, slot.state, slot.publish_at = 1, State.DUE, publish_at or now
+            if from_before(db, item_id):
+                slot.generation += JUMP
+                if (opened := rt.channels.get(channel)) and not opened.traits.recall:  # it may have gone out before
+                    slot.state, slot.reason, slot.held_known = State.ON_HOLD, RESTORED, False
             db.add(slot)
             continue
         time = publish_at or (slot.publish_at if slot.wanted_id is not None else now)
@@ -79,7 +84,7 @@ def _turn(opened: Opened | None, db: Session, slot: Delivery, wanted_id: int | N
     if wanted_id is None:
         _skip_unsent(db, leaf, fresh)
     else:
-        _renew_unsent(db, leaf, fresh)
+        _renew_unsent(db, leaf, fresh, from_before(db, slot.item_id))
     if slot.expanded_at is not None:  # the slot is the plan that its recipients follow
         db.execute(update(Delivery).where(Delivery.id == slot.id).values(**fresh))
 
@@ -93,15 +98,21 @@ def _claimed_only() -> ColumnElement[bool]:
     return and_(Delivery.state == State.SENDING, ~Delivery.call_open)
 
 
-def _renew_unsent(db: Session, leaf: ColumnElement[bool], fresh: Mapping[str, Any]) -> None:
+def _renew_unsent(db: Session, leaf: ColumnElement[bool], fresh: Mapping[str, Any], restored: bool) -> None:
     """A correction gives the unsent the new revision; what was sent or is in doubt keeps everything (no recall)."""
     back = or_(
         and_(Delivery.state == State.ON_HOLD, Delivery.reason == "late"),
         and_(Delivery.state == State.SKIPPED, Delivery.reason.in_(("withdrawn", "no_recipients"))),
     )
     again = {**fresh, "state": move(State.ON_HOLD, State.DUE), "reason": ""}
+    if restored:  # what the ledger takes for unsent may have gone out before the loss
+        again |= {"state": move(State.SKIPPED, State.ON_HOLD), "reason": RESTORED, "held_known": False}
     db.execute(update(Delivery).where(leaf, back).values(**again))
-    unsent = or_(Delivery.state.in_((State.DUE, State.FAILED, State.SKIPPED)), _claimed_only())
+    unsent = or_(
+        Delivery.state.in_((State.DUE, State.FAILED, State.SKIPPED)),
+        _claimed_only(),
+        and_(Delivery.state == State.ON_HOLD, Delivery.reason == RESTORED, Delivery.recipient == ""),
+    )
     kept = {
         name: value for name, value in fresh.items() if name != "error"
     }  # a failed one says why until it is retried

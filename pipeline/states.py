@@ -7,6 +7,7 @@ An arrow that is not drawn here does not exist: `move` raises on it.
      │   nothing sent│  │unknown       │not there          │read again: gone
      └───────────────┘  └─▶ in_doubt ──┴─look──▶ due ◀─────┘
     refused, not seen, reported failed ─▶ failed     waits for a person ─▶ on_hold     nothing to do ─▶ skipped
+    restored from a backup, and more may have been done since ─▶ on_hold: from every state
     arrived after all, says a late answer or report ─▶ accepted, confirmed: from every state that would send again
 """
 
@@ -76,12 +77,12 @@ _S = State
 TRANSITIONS: dict[State, frozenset[State]] = {
     _S.DUE: frozenset({_S.SENDING, _S.ON_HOLD, _S.SKIPPED, _S.ACCEPTED, _S.CONFIRMED}),
     _S.SENDING: frozenset({_S.DUE, _S.ACCEPTED, _S.CONFIRMED, _S.FAILED, _S.IN_DOUBT, _S.SKIPPED, _S.ON_HOLD}),
-    _S.ACCEPTED: frozenset({_S.DUE, _S.CONFIRMED, _S.FAILED, _S.SKIPPED}),
-    _S.CONFIRMED: frozenset({_S.DUE, _S.ACCEPTED}),
-    _S.FAILED: frozenset({_S.DUE, _S.ACCEPTED, _S.CONFIRMED, _S.SKIPPED}),
-    _S.IN_DOUBT: frozenset({_S.DUE, _S.ACCEPTED, _S.CONFIRMED, _S.FAILED}),
+    _S.ACCEPTED: frozenset({_S.DUE, _S.CONFIRMED, _S.FAILED, _S.SKIPPED, _S.ON_HOLD}),
+    _S.CONFIRMED: frozenset({_S.DUE, _S.ACCEPTED, _S.ON_HOLD}),
+    _S.FAILED: frozenset({_S.DUE, _S.ACCEPTED, _S.CONFIRMED, _S.SKIPPED, _S.ON_HOLD}),
+    _S.IN_DOUBT: frozenset({_S.DUE, _S.ACCEPTED, _S.CONFIRMED, _S.FAILED, _S.ON_HOLD}),
     _S.ON_HOLD: frozenset({_S.DUE, _S.SKIPPED, _S.ACCEPTED, _S.CONFIRMED}),
-    _S.SKIPPED: frozenset({_S.DUE, _S.ACCEPTED, _S.CONFIRMED}),
+    _S.SKIPPED: frozenset({_S.DUE, _S.ACCEPTED, _S.CONFIRMED, _S.ON_HOLD}),
 }
 
 # What a delivery with recipients shows: the first of these that one of them is in (design: "Rules of a delivery").

@@ -21,6 +21,7 @@ from pipeline.wake import queue_of
 
 SWEEP_QUEUE = "sweep"
 NOTIFY_EVERY = timedelta(minutes=5)
+BACKUP_EVERY = timedelta(minutes=5)  # how often is asked whether today's is there: a night missed is made up for
 COLLECT_EVERY = timedelta(minutes=1)  # how often is asked which feeds are due
 COUNT_EVERY = timedelta(minutes=1)  # how old the numbers are at most
 
@@ -71,6 +72,7 @@ def configure(app: Celery) -> None:
         # A sweep that could not start within its own interval is not worth doing late: the next one does all of it.
         beat_schedule={
             "sweep": {"task": "fabu.sweep", "schedule": every, "options": {"expires": limits.sweep_seconds * 2}},
+            "backup": {"task": "fabu.backup", "schedule": BACKUP_EVERY, "options": {"expires": 240}},
             "notify": {"task": "fabu.notify", "schedule": NOTIFY_EVERY, "options": {"expires": 240}},
             "collect": {"task": "fabu.collect", "schedule": COLLECT_EVERY, "options": {"expires": 60}},
             "count": {"task": "fabu.count", "schedule": COUNT_EVERY, "options": {"expires": 60}},

@@ -2,8 +2,12 @@
 
 import logging
 import threading
+from contextlib import suppress
 
+from channels.contract import DeliveryError
 from pipeline import collect, confirm, counting, notify, publish
+from pipeline.decisions import Refused
+from pipeline.rescue import backup, compare
 from pipeline.runtime import Runtime
 from pipeline.wake import queue_of
 from workers.app import app, runtime
@@ -33,9 +37,20 @@ def deliver(channel: str) -> None:
 
 @app.task(name="fabu.sweep")
 def sweep() -> None:
-    """Wake every channel on which something is due to be sent or looked at."""
+    """Wake every channel on which something is due to be sent or looked at; after a restore, compare first."""
+    try:
+        compare.resume(runtime())
+    except DeliveryError as error:
+        log.warning("the restored ledger could not be compared with the outside yet: %s", error.code)
     for channel in confirm.sweep(runtime()):
         deliver.apply_async(args=[channel], queue=queue_of(channel), expires=60)
+
+
+@app.task(name="fabu.backup")
+def back_up() -> None:
+    """Make today's backup, once its time has come."""
+    with suppress(Refused):  # said and kept: `backup.status`
+        backup.nightly(runtime())
 
 
 @app.task(name="fabu.notify")

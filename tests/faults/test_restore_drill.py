@@ -14,15 +14,17 @@ import pytest
 import requests
 from sqlalchemy import create_engine, make_url, text
 
-from channels.contract import Unavailable
+from channels.contract import Call, Kept, Unavailable
+from channels.portal import Portal
 from config import settings as config
 from pipeline import confirm, operate, review
 from pipeline.decisions import Refused
 from pipeline.rescue import backup, compare, restore
 from pipeline.rescue.hold import unfinished
 from pipeline.states import State
+from tests.channels import recording
 from tests.channels.recording import Fault, set_faults
-from tests.channels.rig_portal import Process, portal_process
+from tests.channels.rig_portal import KEY, Process, message, portal_process
 from tests.faults import stack
 from tests.faults.stack import now, rows, states, times
 from tests.faults.test_portal_faults import channels
@@ -268,3 +270,43 @@ def test_a_machine_that_is_lost_comes_back_with_its_portal_files_and_notices(
     assert (data / "secrets.json").stat().st_mode & 0o777 == 0o600
     with portal_process(data / "portal") as again:
         assert again.requests() == {}
+
+
+class Unlisted(recording.Recall):
+    """Fenced, and cannot be asked for all that it keeps, like a webhook's receiver."""
+
+    def kept(self) -> None:  # type: ignore[override]
+        return None
+
+
+def test_where_the_other_side_cannot_be_listed_a_look_decides_what_waits_for_a_person(
+    office: Found, tmp_path: Path
+) -> None:
+    bureau = office(channels={"web": {"kind": f"{__name__}:Unlisted"}})
+    same, gone = bureau.publish("web"), bureau.publish("web")
+    work(bureau)
+    backup.take(bureau.rt, tmp_path / "fabu.zip")
+    review.withdraw(bureau.rt, bureau.actor("li"), gone, "数据有误")
+    work(bureau)
+    effects = bureau.effects("web")
+    lose(bureau)
+    bring_back(bureau, tmp_path / "fabu.zip")
+    compare.resume(bureau.rt)
+    work(bureau)
+    assert (bureau.state(same, "web"), bureau.state(gone, "web")) == ("confirmed", "on_hold")
+    assert bureau.effects("web") == effects, "what was withdrawn was put up again"
+    review.withdraw(bureau.rt, bureau.actor("li"), gone, "数据有误")
+    bureau.correct(same, title="更正后的标题")
+    work(bureau)
+    assert (bureau.state(same, "web"), bureau.state(gone, "web")) == ("confirmed", "confirmed")
+
+
+def test_the_portal_lists_all_that_it_keeps_page_by_page_to_us_only(portal: Process) -> None:
+    channel = Portal(portal.url, KEY)
+    for number in range(1, 121):
+        channel.withdraw(Call(f"portal/{number}", number % 7 + 1))
+    channel.deliver(channel.render(message(121)), Call("portal/121", 3))
+    kept = channel.kept()
+    assert {number: one.generation for number, one in kept.items()} == {n: n % 7 + 1 for n in range(1, 121)} | {121: 3}
+    assert kept[1] == Kept(2, False) and kept[121] == Kept(3, True, "370303/2015-00121", message().title)
+    assert requests.get(f"{portal.url}/api/items?after=0", timeout=5).status_code == 401

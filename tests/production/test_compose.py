@@ -165,7 +165,7 @@ def test_the_databases_are_those_that_the_tests_run_on() -> None:
 
 def test_the_manual_names_every_variable_of_the_file() -> None:
     manual = (ROOT / "docs" / "operations.md").read_text("utf-8")
-    named = set(re.findall(r"\b(?:FABU|PORTAL|POSTGRES|INBOUND)_[A-Z_]+\b", manual))
+    named = set(re.findall(r"\b(?:FABU|PORTAL|POSTGRES|INBOUND|CONSOLE)_[A-Z_]+\b", manual))
     used = {found["name"] for found in VARIABLE.finditer(COMPOSE) if found["name"]}
     assert used <= named, f"not in the manual: {used - named}"
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from web.portal import feeds, pages, problems, writing
+from web.portal import feeds, logs, pages, problems, writing
 from web.portal.settings import Settings
 from web.portal.state import State
 from web.portal.storage import Storage
@@ -18,6 +18,7 @@ from web.portal.storage import Storage
 
 def create() -> FastAPI:
     """Raises SettingsError before anything is opened."""
+    logs.configure()
     settings = Settings.read()
     state = State(settings, Storage.open(settings.database_url))
 

@@ -5,6 +5,7 @@ its attachments change in one transaction and are backed up as one.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -265,6 +266,14 @@ class Storage:
             )
             return [Slot(**row._mapping) for row in rows], count
 
+    def kept(self, kind: Kind, after: int, size: int) -> list[dict[str, Any]]:
+        """Slots from above a number on, with the fence of each, and of what it shows the index number and title."""
+        query = select(slots.c.number, slots.c.generation, slots.c.body).where(
+            slots.c.kind == kind, slots.c.number > after, slots.c.generation > 0
+        )
+        with self.engine.connect() as connection:
+            return [_kept(*row) for row in connection.execute(query.order_by(slots.c.number).limit(size))]
+
     def changes(self, before: int | None, size: int) -> tuple[list[int], bool]:
         """Numbers of the changes of one feed page, newest first, as many as LARGEST_PAGE lets stand on it; and
         whether older ones follow."""
@@ -289,6 +298,12 @@ class Storage:
     def _insert_new(self, table: Table, values: dict[str, Any]) -> Any:
         new: Any = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
         return new(table).values(values).on_conflict_do_nothing()
+
+
+def _kept(number: int, generation: int, body: bytes | None) -> dict[str, Any]:
+    shown = json.loads(body) if body is not None else {}
+    names = {name: shown.get(name, "") for name in ("index_number", "title")}
+    return {"number": number, "generation": generation, "shown": body is not None, **names}
 
 
 def _on_connect(connection: Any, _record: object) -> None:

@@ -1,5 +1,6 @@
 """The write API: files, items and feed entries come in, signed, fenced, and counted before anything else."""
 
+import asyncio
 import hashlib
 import time
 from enum import StrEnum
@@ -7,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from web.portal import signing
@@ -18,6 +20,8 @@ from web.portal.storage import LARGEST_NUMBER, Kind, Stored
 
 LARGEST_FILE = 20 * 1024 * 1024
 LARGEST_DOCUMENT = 2 * 1024 * 1024
+LISTED = 50  # slots on one page of a listing: their bodies are read for it
+HEALTH_SECONDS = 3.0
 
 routes = APIRouter(prefix="/api")
 
@@ -72,10 +76,13 @@ async def delete(request: Request, portal: Portal, collection: Collection, numbe
 
 @routes.get("/health")
 async def health(request: Request, portal: Portal) -> JSONResponse:
-    """Anyone may ask; who signs also learns whether the key is right."""
+    """Anyone may ask; who signs also learns whether the key is right. 503 soon when the database does not answer."""
     if signing.SIGNATURE in request.headers:
         _check(request, portal)
-    await run_in_threadpool(portal.storage.ping)
+    try:
+        await asyncio.wait_for(asyncio.shield(run_in_threadpool(portal.storage.ping)), HEALTH_SECONDS)
+    except (TimeoutError, SQLAlchemyError):
+        return JSONResponse({"status": "the database does not answer"}, status_code=503)
     return JSONResponse({"status": "ok"})
 
 
@@ -84,6 +91,15 @@ async def requests(request: Request, portal: Portal) -> JSONResponse:
     """How many write requests came in, the refused and the repeated included."""
     _check(request, portal)
     return JSONResponse(await run_in_threadpool(portal.storage.requests))
+
+
+@routes.get("/{collection}")
+async def kept(request: Request, portal: Portal, collection: Collection, after: int = 0) -> JSONResponse:
+    """Every slot that was ever filled, tombstones included, by number, a page at a time; `next`: where to go on."""
+    _check(request, portal)
+    slots = await run_in_threadpool(portal.storage.kept, collection.kind, max(after, 0), LISTED)
+    following = slots[-1]["number"] if len(slots) == LISTED else None
+    return JSONResponse({"slots": slots, "next": following})
 
 
 async def _admit(request: Request, portal: Portal, collection: str, name: str) -> int:

@@ -1,0 +1,322 @@
+"""The way back: a checked archive becomes the ledger, and what was there is kept beside it.
+
+The new ledger is made whole next to the old one, with its claim closed (`Restoration`), and takes its place in renames
+or in one transaction. Killed at any moment, it leaves the old ledger, or the new one that claims nothing, or none.
+"""
+
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Integer,
+    Table,
+    create_engine,
+    delete,
+    insert,
+    inspect,
+    make_url,
+    select,
+    text,
+)
+
+from config import settings as config
+from config.settings import Settings
+from pipeline import staff
+from pipeline.database import open_engine
+from pipeline.decisions import Actor, Decision, Refused, audit, permit
+from pipeline.migrate import config_for, upgrade
+from pipeline.models import Restoration
+from pipeline.rescue import archive
+from pipeline.rescue.backup import tables_of
+from pipeline.rescue.compare import raise_numbers
+from pipeline.rescue.hold import hold_unsent
+from pipeline.runtime import Runtime, open_channels
+
+SPARE = 100  # numbers left out for each day since the backup: those given after it are never given again
+AT_WORK = timedelta(minutes=2)  # a process that wrote its line so lately still runs
+STAGE = ".restoring"  # in the data directory; and the schema, on PostgreSQL
+_MODES = {"secrets.json": 0o600}
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What became of it. `aside`: where that is kept which was there before, a folder or an SQL schema (empty: there
+    was nothing); `waiting`: rows on hold or in doubt; `portal`: the portal's storage came from the backup, too."""
+
+    taken_at: datetime
+    aside: str
+    waiting: int
+    spare: int
+    portal: bool
+
+
+def restore(
+    path: Path, data: Path, person: str, os_user: str, again: bool = False, now: Clock = lambda: datetime.now(UTC)
+) -> Restored:
+    """Put a backup in the place of the ledger and files of `data`. `again`: replace a ledger that holds something. The
+    embedded portal's storage is left as it is where there is one: what the public sees never goes back. Raises Refused
+    or ConfigError; then nothing was changed. Workers must not run."""
+    manifest = archive.check(path)
+    revisions = ScriptDirectory.from_config(config_for(create_engine("sqlite://"))).walk_revisions()
+    if manifest.schema not in {one.revision for one in revisions}:
+        raise Refused("restore.newer", file=str(path), schema=manifest.schema)
+    data = data.resolve()
+    url = config.database_url(data)
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o750)
+        with _staged(data) as stage, zipfile.ZipFile(path) as source:
+            files = _unpack(source, manifest, data, stage)
+            ledger: _Sqlite | _Postgres = _Sqlite(url, stage) if url.startswith("sqlite") else _Postgres(url)
+            if ledger.holds_something(now()) and not again:
+                raise Refused("restore.not_empty", data=str(data))
+            settings = _settings(data, stage, ledger)
+            with ledger.empty() as engine:
+                _fill(engine, source, manifest)
+                upgrade(engine)
+                staff.take_over(engine, settings)
+                waiting, spare = _close(settings, engine, person, os_user, manifest, now)
+            stamp = now().astimezone(settings.zone).strftime("before-restore-%Y%m%d-%H%M%S")
+            return Restored(
+                manifest.taken_at, ledger.swap(data, stage, files, stamp), waiting, spare, archive.PORTAL in files
+            )
+    except OSError as error:
+        detail = error.strerror or str(error)
+        raise Refused("restore.cannot_write", data=str(data), detail=detail) from error
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def _staged(data: Path) -> Iterator[Path]:
+    """A folder beside what it will replace; what an earlier try left there goes first."""
+    stage = data / STAGE
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir(mode=0o700)
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _unpack(source: zipfile.ZipFile, manifest: archive.Manifest, data: Path, stage: Path) -> list[str]:
+    """The archive's files, in the stage; returns what is to be put in place, notices as one folder."""
+    wanted = [name for name in manifest.files if name != archive.PORTAL or not (data / archive.PORTAL).exists()]
+    for name in wanted:
+        archive.extract(source, name, stage / name, _MODES.get(name, 0o640))
+    single = [name for name in wanted if name in archive.SINGLE_FILES]
+    return single + [archive.NOTICES] * any(name not in archive.SINGLE_FILES for name in wanted)
+
+
+def _settings(data: Path, stage: Path, ledger: "_Sqlite | _Postgres") -> Settings:
+    """Those of the backup; what it does not hold, as it is in the data directory."""
+    for name in ("fabu.toml", "secrets.json", "ports.json"):
+        if (data / name).is_file() and (ledger.keeps_files or not (stage / name).exists()):
+            shutil.copy(data / name, stage / name)
+    settings = config.load(stage)
+    return settings.model_copy(update={"data": data})
+
+
+def _put(source: Path, target: Path, aside: Path, data: Path) -> None:
+    """Move one file or folder into its place; what was there goes aside first."""
+    if target.exists():
+        away = aside / (target.relative_to(data) if target.is_relative_to(data) else target.name)
+        away.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.move(target, away)
+    if source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        shutil.move(source, target)
+
+
+def _give(folder: Path, owner: os.stat_result) -> None:
+    """What root restores belongs to whom the data directory belongs to."""
+    if os.geteuid() == 0:
+        for each in (folder, *folder.rglob("*")):
+            os.chown(each, owner.st_uid, owner.st_gid)
+
+
+# ── databases ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Sqlite:
+    """The ledger is a file: the new one is made in the stage, and moved."""
+
+    keeps_files = False
+
+    def __init__(self, url: str, stage: Path) -> None:
+        self._file, self._new = Path(str(make_url(url).database)), stage / "fabu.db"
+
+    def holds_something(self, now: datetime) -> bool:
+        if not self._file.exists():
+            return False
+        engine = open_engine(f"sqlite:///{self._file}")
+        try:
+            with engine.connect().execution_options(reading=True) as connection:
+                return _is_used(connection)
+        finally:
+            engine.dispose()
+
+    @contextmanager
+    def empty(self) -> Iterator[Engine]:
+        engine = open_engine(f"sqlite:///{self._new}")
+        try:
+            yield engine
+        finally:
+            engine.dispose()  # the last connection takes the WAL with it
+
+    def swap(self, data: Path, stage: Path, files: Sequence[str], stamp: str) -> str:
+        """The ledger goes last: until then there is none, and an empty one sends nothing."""
+        aside = data / stamp
+        _give(stage, data.stat())
+        for end in ("", "-wal", "-shm"):
+            old = self._file.with_name(self._file.name + end)
+            _put(stage / "nothing", old, aside, data)
+        for name in files:
+            _put(stage / name, data / name, aside, data)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(self._new, self._file)
+        if aside.exists():
+            _give(aside, data.stat())
+        return str(aside) if aside.exists() else ""
+
+
+class _Postgres:
+    """The ledger is tables: the new ones are made in a schema of their own, and change places in one transaction. Files
+    that are there stay: they belong to how the containers are run."""
+
+    keeps_files = True
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+        self._schema = STAGE.strip(".")
+        self._used = False
+
+    def holds_something(self, now: datetime) -> bool:
+        with self._connected() as connection:
+            if connection.scalar(text("SELECT to_regclass('process')")) is not None:
+                seen = text("SELECT name FROM process WHERE seen_at > :since ORDER BY seen_at DESC LIMIT 1")
+                if (name := connection.scalar(seen, {"since": now - AT_WORK})) is not None:
+                    raise Refused("restore.at_work", process=name, minutes=str(int(AT_WORK.total_seconds() // 60)))
+            self._used = _is_used(connection)
+            return self._used
+
+    @contextmanager
+    def empty(self) -> Iterator[Engine]:
+        with self._connected() as connection:
+            connection.execute(text(f"DROP SCHEMA IF EXISTS {self._schema} CASCADE"))
+            connection.execute(text(f"CREATE SCHEMA {self._schema}"))
+            connection.commit()
+        engine = create_engine(self._url.update_query_dict({"options": f"-csearch_path={self._schema}"}))
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+    def swap(self, data: Path, stage: Path, files: Sequence[str], stamp: str) -> str:
+        _give(stage, data.stat())
+        for name in files:
+            if not (data / name).exists():
+                _put(stage / name, data / name, data / stamp, data)
+        aside = stamp.replace("-", "_")
+        with self._connected() as connection:
+            here = str(connection.scalar(text("SELECT current_schema()")))
+            old = [*inspect(connection).get_table_names(schema=here)]
+            new = set(inspect(connection).get_table_names(schema=self._schema))
+            connection.execute(text(f"CREATE SCHEMA {aside}"))
+            for name in sorted(new & set(old)):
+                connection.execute(text(f'ALTER TABLE "{here}"."{name}" SET SCHEMA {aside}'))
+            for name in sorted(new):
+                connection.execute(text(f'ALTER TABLE {self._schema}."{name}" SET SCHEMA "{here}"'))
+            for schema, target in ((here, aside), (self._schema, here)):
+                if connection.scalar(text(f"SELECT to_regprocedure('\"{schema}\".fabu_append_only()')")) is not None:
+                    connection.execute(text(f'ALTER FUNCTION "{schema}".fabu_append_only() SET SCHEMA "{target}"'))
+            connection.execute(text(f"DROP SCHEMA {self._schema}"))
+            if not self._used:
+                connection.execute(text(f"DROP SCHEMA {aside} CASCADE"))
+            connection.commit()
+        return aside if self._used else ""
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        engine = create_engine(self._url)
+        try:
+            with engine.connect() as connection:
+                yield connection
+        finally:
+            engine.dispose()
+
+
+def _is_used(connection: Connection) -> bool:
+    """Does a ledger hold items, or decisions?"""
+    there = set(inspect(connection).get_table_names())
+    tables = [name for name in ("item", "audit") if name in there]
+    return any(connection.scalar(text(f"SELECT 1 FROM {name} LIMIT 1")) for name in tables)
+
+
+def _fill(engine: Engine, source: zipfile.ZipFile, manifest: archive.Manifest) -> None:
+    """The archive's rows into a ledger of the archive's own schema, in one transaction."""
+    command.upgrade(config_for(engine), manifest.schema)
+    with engine.connect() as connection:
+        tables = tables_of(connection)
+        if {table.name for table in tables} != set(manifest.tables):
+            raise Refused("restore.newer", file=str(source.filename), schema=manifest.schema)
+        for table in reversed(tables):
+            connection.execute(delete(table))  # what migrations put there; append-only ones are empty
+        for table in tables:
+            rows = archive.rows(source, table.name, dict(table.columns), naive=engine.dialect.name == "sqlite")
+            _load(connection, table, rows)
+            if engine.dialect.name == "postgresql":
+                _count_on(connection, table)
+        connection.commit()
+
+
+def _load(connection: Connection, table: Table, rows: Iterator[Mapping[str, Any]]) -> None:
+    while some := list(islice(rows, 4 if table.name in ("blob", "rendition", "revision", "submission") else 500)):
+        connection.execute(insert(table), some)
+
+
+def _count_on(connection: Connection, table: Table) -> None:
+    """The table's own numbers go on above those that were loaded."""
+    key = table.primary_key.columns.values()
+    if len(key) == 1 and isinstance(key[0].type, Integer):
+        sequence = connection.scalar(
+            text("SELECT pg_get_serial_sequence(:name, :key)"), {"name": table.name, "key": key[0].name}
+        )
+        highest = connection.scalar(select(key[0]).order_by(key[0].desc()).limit(1))
+        if sequence and highest:
+            connection.execute(text("SELECT setval(:sequence, :highest)"), {"sequence": sequence, "highest": highest})
+
+
+def _close(
+    settings: Settings, engine: Engine, person: str, os_user: str, manifest: archive.Manifest, now: Clock
+) -> tuple[int, int]:
+    """Let nothing be claimed, hold what may have been sent, and leave out the numbers that may have been given, in one
+    commit with the line in the audit log. Returns the rows that wait, and how many numbers were left out."""
+    rt = Runtime(settings, engine, open_channels(settings), lambda *_: None, now)
+    actor = Actor(staff.person(rt, person), os_user)
+    permit(actor, Decision.RESTORE)
+    spare = SPARE * (max((now() - manifest.taken_at).days, 0) + 1)
+    with rt.writing() as db:
+        row = Restoration(
+            taken_at=manifest.taken_at, restored_at=now(), restored_by=actor.person.id,
+            last_item=manifest.last_item, spare=spare,
+        )  # fmt: skip
+        db.add(row)
+        waiting = hold_unsent(rt, db)
+        raise_numbers(rt, db, manifest.last_item, spare)
+        audit(rt, db, actor, Decision.RESTORE, None, taken_at=manifest.taken_at, waiting=waiting, spare=spare)
+    return waiting, spare
