@@ -64,7 +64,7 @@ def _entries(rt: Runtime, person: Person, begin: date, end: date) -> Iterator[En
     zone = rt.settings.zone
     first = datetime.combine(begin, time.min, zone)
     after = datetime.combine(end + timedelta(days=1), time.min, zone)
-    seen = items.visible(person)
+    seen = items.visible(rt, person)
     mine = [] if seen is None else [seen]
     title = (
         select(Revision.title)

@@ -29,7 +29,7 @@ class Suggestions:
 
 def suggestions(rt: Runtime, person: Person) -> Suggestions:
     """From the latest items that this person may see."""
-    wanted = visible(person)
+    wanted = visible(rt, person)
     chosen = select(Revision.content).join(Item, Item.id == Revision.item_id)
     chosen = chosen.where(func.length(Revision.content) <= LONGEST, *([] if wanted is None else [wanted]))
     with rt.reading() as db:

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from pipeline import items, review
+from pipeline import deputies, items, review
 from pipeline.decisions import Refused
 from pipeline.items import Phase, Query
 from pipeline.states import Ground
@@ -83,3 +83,14 @@ def test_the_history_tells_every_round_of_review(bureau: Bureau) -> None:
     told = items.history(bureau.rt, item)
     assert [one.number for one in told.versions] == [2, 1]
     assert [(one.role, one.person) for one in told.rounds[0].approvals] == [("officer", "li"), ("leader", "chen")]
+
+
+def test_an_author_who_stands_in_for_a_leader_sees_what_the_leader_sees(bureau: Bureau) -> None:
+    others = bureau.write("wang", department="tech")
+    assert others not in found(bureau, "zhao")
+    today = bureau.clock().date()
+    deputies.name(bureau.rt, bureau.actor("chen"), "zhao", "chen", today, today)
+    assert others in found(bureau, "zhao")
+    items.require_visible(bureau.rt, bureau.actor("zhao").person, others)
+    bureau.clock.forward(days=1)
+    assert others not in found(bureau, "zhao")

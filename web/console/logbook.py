@@ -13,7 +13,7 @@ from pipeline.items import date_of
 from web.console.page import Console, Signed
 
 routes = APIRouter()
-SIZE = 100
+SIZE = 50
 Text = Annotated[str, Query(max_length=100)]
 # What each kind of process is called, what it does, and what it means when none is at work.
 KINDS = {

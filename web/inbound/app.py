@@ -3,22 +3,29 @@
 uvicorn --factory web.inbound.app:create
 """
 
+import hmac
 import os
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Header, Request, Response
 from fastapi.responses import PlainTextResponse
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from config import logs
 from config import settings as config
-from pipeline import reports
+from pipeline import health, metrics, reports
 from pipeline.runtime import Runtime, open_runtime
 
 LONGEST_QUERY = 4096
+METRICS_SECONDS = 8.0  # below what Prometheus waits, 10 s
 
 
 def create(runtime: Runtime | None = None) -> FastAPI:
     """The application on a runtime; without one, on that of the data directory in the environment."""
+    if runtime is None:
+        logs.configure("inbound")
     rt = runtime or open_runtime(config.load(Path(os.environ.get(config.DATA, "var/fabu"))))
     app = FastAPI(title="Fabu inbound", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -34,14 +41,22 @@ def create(runtime: Runtime | None = None) -> FastAPI:
         return PlainTextResponse("ok")
 
     @app.get("/health")
-    async def health() -> Response:
-        """200 only when the database answers."""
+    def answers() -> Response:
+        """200 only when the database answers, 503 soon when it does not."""
+        well = health.ledger_answers(rt)
+        return PlainTextResponse("ok" if well else "the ledger does not answer", status_code=200 if well else 503)
 
-        def ask() -> None:
-            with rt.reading() as db:
-                db.connection().exec_driver_sql("SELECT 1")
+    figures = metrics.Figures(rt)
+    asked = f"Bearer {metrics.token(rt)}"
 
-        await run_in_threadpool(ask)
-        return PlainTextResponse("ok")
+    @app.get("/metrics")
+    def metrics_(authorization: Annotated[str, Header()] = "") -> Response:
+        """For Prometheus, with the token of `fabu metrics --token`; 503 soon when the ledger does not answer."""
+        if not hmac.compare_digest(authorization.encode(), asked.encode()):
+            return PlainTextResponse("a token is needed", 401, {"WWW-Authenticate": "Bearer"})
+        try:
+            return Response(health.within(METRICS_SECONDS, figures.text), media_type=metrics.MEDIA_TYPE)
+        except (TimeoutError, SQLAlchemyError):
+            return PlainTextResponse("the ledger does not answer", status_code=503)
 
     return app

@@ -16,7 +16,7 @@ from tests.web.console.conftest import PASSWORD, Office, let_in
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-LONG = "关于" + "进一步做好全区广播电视和网络视听安全播出保障" * 8 + "工作的通知"
+LONG = "关于" + "进一步做好全区广播电视和网络视听安全播出保障" * 5 + "工作的通知"
 PEOPLE = [
     ("zhao", "news", ["author"]), ("qian", "tech", ["author"]), ("wang", "office", ["editor"]),
     ("li", "office", ["officer"]), ("chen", "office", ["leader"]), ("zhou", "office", ["leader"]),
@@ -56,6 +56,8 @@ def barriers(page: "Page") -> list[str]:
     ]
     page.set_viewport_size({"width": 320, "height": 640})
     wide = page.evaluate("document.scrollingElement.scrollWidth")
+    who = page.evaluate("[...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > 321).map(e => e.outerHTML.slice(0,140)).slice(0,12)")
+    if wide > 320: print("WIDE", wide, who)
     page.set_viewport_size({"width": 1280, "height": 900})
     return [*told, f"{wide} px wide at 320"] if wide > 320 else told
 

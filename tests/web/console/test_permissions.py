@@ -138,11 +138,11 @@ _NOT_YOURS = re.compile(
 LAST = "POST /sign-out"
 # Every field that some form asks for before it asks who sends it.
 FORM = {
-    "title": "关于试播的通知", "text": "一、时间安排", "item_type": "通知", "department": "news", "formed_on": "2026-11-20",
-    "reason": "理由", "ground": "14_state_secret", "at": "2026-12-01T09:00", "channel": "sms", "number": "13800000009",
-    "correct": "工作安排", "wrong": "工作按排", "for_person": "chen", "person": "zhou", "from_on": "2026-11-23",
-    "to_on": "2026-11-30", "kind": "secrecy", "to_whom": "区保密局", "question": "请确定", "answer": "可以公开",
-    "sent": "yes",
+    "title": "关于试播的通知", "text": "一、时间安排", "item_type": "通知", "department": "news",
+    "formed_on": "2026-11-20", "reason": "理由", "ground": "14_state_secret", "at": "2026-12-01T09:00",
+    "channel": "sms", "number": "13800000009", "correct": "工作安排", "wrong": "工作按排", "for_person": "chen",
+    "person": "zhou", "from_on": "2026-11-23", "to_on": "2026-11-30", "kind": "secrecy", "to_whom": "区保密局",
+    "question": "请确定", "answer": "可以公开", "sent": "yes",
 }  # fmt: skip
 FILE = File("附件.txt", "text/plain", "附件内容".encode())
 LIST_FILE = ("名单.csv", "手机号,同意来源,同意日期\n13800000009,登记,2026-01-01\n".encode())
@@ -217,7 +217,7 @@ def address(route: str, places: dict[str, str]) -> str:
 def reached(office: Office, session: requests.Session, csrf: str, route: str, places: dict[str, str]) -> bool:
     """Does this person get past the question who asks?"""
     method, url = route.partition(" ")[0], office.url + address(route, places)
-    data = FORM | {"csrf": csrf}
+    data = FORM | {"csrf": csrf} | ({"person": "chen"} if route.endswith("/paper") else {})
     files = {"/import": {"file": LIST_FILE}, "/paper": {"scan": SCAN}}.get(route[route.rindex("/") :])
     answer = session.request(
         method, url, data=data if method == "POST" else None, files=files if method == "POST" else None,
