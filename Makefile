@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench bundle lock clean
+.PHONY: demo test bench screenshots bundle lock clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/fabu demo --data var/demo
@@ -18,6 +18,10 @@ test: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.bench
+
+# The console's pages at 1440 and 390 px into docs/screenshots; needs Debian's chromium and fonts-noto-cjk.
+screenshots: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.screenshots
 
 # For a server without the internet: dist/fabu-VERSION-linux.tar.gz, x86-64 and arm64, Python 3.11 to 3.13.
 bundle: $(VENV)/runtime.stamp

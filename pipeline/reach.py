@@ -226,58 +226,74 @@ class ItemReach:
     postings: list[PostingLine] = field(default_factory=list)
 
 
-def item_reach(rt: Runtime, item_id: int) -> ItemReach:
-    """All that the ledger knows of one item."""
+MOST_LINES = 1000
+
+
+def item_reach(rt: Runtime, item_id: int, most: int = MOST_LINES) -> ItemReach:
+    """What the ledger knows of one item; of each channel the latest `most` attempts and the latest `most` sightings, so
+    that an item with a hundred thousand recipients can be looked at, too."""
     with rt.reading() as db:
-        rows = {row.id: row for row in db.scalars(select(Delivery).where(Delivery.item_id == item_id))}
-        ends: dict[tuple[int, int], list[AttemptEnd]] = {}
-        for end in db.scalars(select(AttemptEnd).where(AttemptEnd.delivery_id.in_(rows)).order_by(AttemptEnd.id)):
-            ends.setdefault((end.delivery_id, end.number), []).append(end)
-        made = db.scalars(
-            select(Attempt).where(Attempt.delivery_id.in_(rows)).order_by(Attempt.started_at, Attempt.delivery_id)
+        channels = db.scalars(
+            select(Delivery.channel).where(Delivery.item_id == item_id, Delivery.recipient == "").order_by(Delivery.id)
         ).all()
-        sent = {attempt.rendition_id for attempt in made if attempt.rendition_id is not None}
-        revisions: dict[int, int] = dict(
-            db.execute(
-                select(StoredRendition.id, Revision.number).join(Revision, Revision.id == StoredRendition.revision_id)
-                .where(StoredRendition.id.in_(sent))
-            ).all()
-        )  # fmt: skip
-        attempts = [
-            AttemptLine(
-                channel=rows[attempt.delivery_id].channel,
-                recipient=rows[attempt.delivery_id].recipient,
-                number=attempt.number,
-                generation=attempt.generation,
-                revision=revisions.get(attempt.rendition_id) if attempt.rendition_id is not None else None,
-                started_at=attempt.started_at,
-                ends=tuple(
-                    (
-                        end.at,
-                        end.result.value,
-                        end.reference,
-                        end.evidence,
-                        json.loads(end.error) if end.error else None,
-                    )
-                    for end in ends.get((attempt.delivery_id, attempt.number), ())
-                ),
-            )
-            for attempt in made
-        ]
-        sightings = [
-            SightingLine(
-                channel=rows[one.delivery_id].channel,
-                recipient=rows[one.delivery_id].recipient,
-                at=one.at,
-                evidence=one.evidence,
-                seen=one.seen,
-                state=one.state,
-                note=one.note,
-            )
-            for one in db.scalars(select(Sighting).where(Sighting.delivery_id.in_(rows)).order_by(Sighting.id))
-        ]
+        attempts = [line for channel in channels for line in _attempts(db, item_id, channel, most)]
+        sightings = [line for channel in channels for line in _sightings(db, item_id, channel, most)]
         postings = [
             PostingLine(one.place, one.posted_by, one.posted_at, one.down_due, one.removed_by, one.removed_at)
-            for one in db.scalars(select(Posting).where(Posting.delivery_id.in_(rows)).order_by(Posting.id))
+            for one in db.scalars(
+                select(Posting)
+                .join(Delivery, Delivery.id == Posting.delivery_id)
+                .where(Delivery.item_id == item_id)
+                .order_by(Posting.id)
+            )
         ]
-        return ItemReach(_cells(rt, db, [item_id], 1), attempts, sightings, postings)
+        return ItemReach(_cells(rt, db, [item_id], 1), sorted(attempts, key=_when), sightings, postings)
+
+
+def _when(line: AttemptLine) -> tuple[datetime, str, str]:
+    return line.started_at, line.channel, line.recipient
+
+
+def _attempts(db: Session, item_id: int, channel: str, most: int) -> list[AttemptLine]:
+    made = db.execute(
+        select(Attempt, Delivery.recipient, Revision.number)
+        .join(Delivery, Delivery.id == Attempt.delivery_id)
+        .outerjoin(StoredRendition, StoredRendition.id == Attempt.rendition_id)
+        .outerjoin(Revision, Revision.id == StoredRendition.revision_id)
+        .where(Delivery.item_id == item_id, Delivery.channel == channel)
+        .order_by(Attempt.started_at.desc(), Attempt.delivery_id.desc())
+        .limit(most)
+    ).all()
+    ends: dict[tuple[int, int], list[AttemptEnd]] = {}
+    concerned = {attempt.delivery_id for attempt, _, _ in made}
+    for end in db.scalars(select(AttemptEnd).where(AttemptEnd.delivery_id.in_(concerned)).order_by(AttemptEnd.id)):
+        ends.setdefault((end.delivery_id, end.number), []).append(end)
+    return [
+        AttemptLine(
+            channel=channel,
+            recipient=recipient,
+            number=attempt.number,
+            generation=attempt.generation,
+            revision=revision,
+            started_at=attempt.started_at,
+            ends=tuple(
+                (end.at, end.result.value, end.reference, end.evidence, json.loads(end.error) if end.error else None)
+                for end in ends.get((attempt.delivery_id, attempt.number), ())
+            ),
+        )
+        for attempt, recipient, revision in made
+    ]
+
+
+def _sightings(db: Session, item_id: int, channel: str, most: int) -> list[SightingLine]:
+    seen = db.execute(
+        select(Sighting, Delivery.recipient)
+        .join(Delivery, Delivery.id == Sighting.delivery_id)
+        .where(Delivery.item_id == item_id, Delivery.channel == channel)
+        .order_by(Sighting.id.desc())
+        .limit(most)
+    ).all()
+    return [
+        SightingLine(channel, recipient, one.at, one.evidence, one.seen, one.state, one.note)
+        for one, recipient in reversed(seen)
+    ]

@@ -20,7 +20,7 @@ import uvicorn
 
 from config import settings as config
 from config.settings import HERE
-from pipeline import accounts, intake, review, staff
+from pipeline import accounts, counting, intake, review, staff
 from pipeline.decisions import Actor
 from pipeline.models import Account
 from pipeline.runtime import Runtime, open_runtime
@@ -42,7 +42,7 @@ PAGES: Mapping[str, tuple[str, str]] = {
     "desk-empty": ("admin", "/"),
     "items": ("wang", "/items"),
     "item": ("wang", "/items/2"),
-    "item-returned": ("zhao", "/items/{returned}"),
+    "item-returned": ("wang", "/items/{returned}"),
     "reviews": ("li", "/reviews"),
     "review": ("li", "/items/{reviewing}/review"),
     "review-correction": ("li", "/items/{correcting}/review"),
@@ -100,6 +100,7 @@ def believable_office(data: Path) -> tuple[Runtime, dict[str, int]]:
         with rt.writing() as db:
             for account in db.query(Account):
                 account.password_hash, account.must_change = known, False
+        counting.refresh(rt)
         (data / MARK).write_text("\n".join(f"{phase} {item}" for phase, item in made.items()))
     lines = (line.split() for line in (data / MARK).read_text().splitlines())
     return rt, {phase: int(item) for phase, item in lines}
@@ -163,6 +164,7 @@ def take(url: str, phases: Mapping[str, int], out: Path, names: list[str]) -> No
 
     out.mkdir(parents=True, exist_ok=True)
     quiet = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
+    quiet.append("--lang=zh-CN")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=quiet)
         for width in WIDTHS:

@@ -17,6 +17,7 @@ from workers.supervise import Program, Supervisor, free_ports
 
 START_SECONDS = 60.0
 WORKER_THREADS = 16
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the office's proxy is not asked for loopback
 
 
 def prepare(data: Path, template: str = "fabu.toml") -> Settings:
@@ -43,7 +44,7 @@ def programs(settings: Settings) -> list[Program]:
     environment = {config.DATA: str(data), "PYTHONUNBUFFERED": "1"}
     socket = short_socket(data, config.BROKER_SOCKET)
     python = (sys.executable, "-P", "-m")
-    celery = (*python, "celery", "-A", "workers.app", "--workdir", str(data))
+    celery = (*python, "celery", "-q", "-A", "workers.app", "--workdir", str(data))
     alone = ("--without-mingle", "--without-gossip", "--without-heartbeat")  # nobody else is on this broker
     listed = [
         Program("valkey", valkey_command(data / "valkey", socket), ready=lambda: valkey_ready(socket), priority=1),
@@ -79,7 +80,7 @@ def _served(name: str, factory: str, address: str, health: str, environment: dic
 def _answers(address: str) -> Callable[[], bool]:
     def ready() -> bool:
         try:
-            with urllib.request.urlopen(address, timeout=1) as answer:
+            with DIRECTLY.open(address, timeout=1) as answer:
                 return bool(answer.status < 500)
         except urllib.error.HTTPError as error:
             return error.code < 500
@@ -102,6 +103,8 @@ def _portal(settings: Settings) -> dict[str, str]:
         "PORTAL_CONTACT": "　".join(filter(None, (office.phone, office.address))),
         "PORTAL_ICP": office.icp,
         "PORTAL_POLICE_RECORD": office.police_record,
+        "PORTAL_AGENCY_MARK_URL": office.agency_mark_url,
+        "PORTAL_REPORT_ERROR_URL": office.report_error_url,
     }
 
 

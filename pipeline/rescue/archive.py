@@ -25,7 +25,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 PIECE = 1024 * 1024
 PORTAL = "portal/portal.db"  # the embedded portal's storage, in the data directory
-SINGLE_FILES = ("fabu.toml", "secrets.json", "ports.json", PORTAL)
+SINGLE_FILES = ("fabu.toml", "secrets.json", "ports.json", "holidays.toml", PORTAL)
 NOTICES = "notices"
 
 

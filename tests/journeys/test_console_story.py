@@ -117,7 +117,7 @@ def test_an_item_is_written_reviewed_published_corrected_and_withdrawn_by_four_p
     until(lambda: "1月5日" in page(f"{place.address('portal')}/i/{item}"))
 
     leader.goto(f"/items/{item}/withdraw")
-    assert "已发给 1 人的无法收回" in leader.inner_text("main")
+    assert "已发给 1 人，无法收回" in leader.inner_text("main")
     leader.fill("[name=reason]", "时间还要调整")
     leader.click("button.danger.big")
     leader.wait_for_selector("text=正在从所有渠道撤下")

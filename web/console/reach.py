@@ -97,7 +97,7 @@ def item_page(console: Signed, item: int) -> Response:
 
 def _item(console: Console, item: int, wrong: Refused | None = None) -> Response:
     items.require_visible(console.rt, console.person, item)
-    found = reach.item_reach(console.rt, item)
+    found = reach.item_reach(console.rt, item, MOST_RECIPIENTS)
     return console.page(
         "reach-item.html", 409 if wrong else 200,
         line=items.line(console.rt, item), found=found, code=state_code, labels=_labels(console),

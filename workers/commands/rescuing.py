@@ -84,7 +84,9 @@ def _compare(data: Path, as_json: bool) -> None:
             for one in found.strangers
         ]
         here.screen.json({"on_hold": found.overtaken, "unknown": strangers})
-        here.screen.line("restore.compared", count=found.overtaken)
+        here.screen.line("restore.compared")
+        if found.overtaken:
+            here.screen.line("restore.overtaken", count=found.overtaken)
         for one in found.strangers:
             labels = "、".join(
                 here.rt.channels[name].section.label for name in one.channels if name in here.rt.channels

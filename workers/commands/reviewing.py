@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline import desk, reach, review, subscribers
-from pipeline.states import Disclosure, Ground, State
+from pipeline.states import Disclosure, Ground
 from workers import show
 from workers.commands.common import DEFAULT_DATA, MOMENT, AsJson, Data, ItemName, Open, Person, Reason, app, help_
 
@@ -133,19 +133,25 @@ def refuse(
 
 @app.command(help=help_("withdraw"))
 def withdraw(
-    name: ItemName, person: Person, reason: Reason, data: Data = DEFAULT_DATA, as_json: AsJson = False
+    name: ItemName,
+    person: Person,
+    reason: Reason = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=help_("dry_run"))] = False,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
 ) -> None:
     with Open(data, as_json) as here:
         item = here.item(name)
-        concerned = review.withdraw(here.rt, here.actor(person), item, reason)
-        here.screen.json({"item": item, "withdrawn": True, "channels": concerned})
-        here.screen.line("review.withdrawn", item=item)
-        skipped = {cell.channel for cell in reach.matrix(here.rt, [item]) if cell.state is State.SKIPPED}
-        for channel in concerned:
-            opened = here.rt.channels.get(channel)
-            if opened is None:  # fabu.toml names it no more
-                continue
-            kind = "recall" if opened.traits.recall else "no_recall"
-            how = "person" if opened.traits.evidence.value == "person" else kind
-            how = "unsent" if channel in skipped else how
-            here.screen.line(f"withdraw.{how}", channel=opened.section.label, item=item)
+        effects = review.consequences(here.rt, item)
+        told = [asdict(one) for one in effects]
+        if dry_run:
+            here.screen.json({"item": item, "withdrawn": False, "effects": told})
+            here.screen.line("withdraw.would", item=item)
+        else:
+            concerned = review.withdraw(here.rt, here.actor(person), item, reason)
+            here.screen.json({"item": item, "withdrawn": True, "channels": concerned, "effects": told})
+            here.screen.line("review.withdrawn", item=item)
+        for one in effects:
+            opened = here.rt.channels.get(one.channel)
+            if opened is not None:  # else fabu.toml names it no more
+                here.screen.line(f"withdraw.{one.consequence}", channel=opened.section.label, item=item)

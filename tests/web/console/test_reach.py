@@ -68,7 +68,7 @@ def test_a_withdrawal_says_first_what_it_will_do_on_each_channel(office: Office)
     office.bureau.work("web", "sms", "web", "sms")
     chen = office.sign_in("chen")
     page = chen.get(f"/items/{item}/withdraw")
-    assert "换成“已撤下”" in page and "已发给 2 人的无法收回" in page and f"corrects={item}" in page
+    assert "换成“已撤下”" in page and "已发给 2 人，无法收回" in page and f"corrects={item}" in page
     assert "还没有发出，不再发" in page  # the board
     assert "请写明理由" in chen.post(f"/items/{item}/withdraw", {"reason": ""}, 409)
     assert office.bureau.cell(item, "web").wanted == 1
