@@ -100,19 +100,23 @@ def mail_server(
         )
 
     loop = asyncio.new_event_loop()
-    listening = loop.run_until_complete(
-        loop.create_server(protocol, "127.0.0.1", 0, ssl=context if implicit_tls else None)
-    )
-    kept.port = listening.sockets[0].getsockname()[1]
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)  # the caller's thread may have a loop of its own
     thread.start()
+    starting = loop.create_server(protocol, "127.0.0.1", 0, ssl=context if implicit_tls else None)
+    listening = asyncio.run_coroutine_threadsafe(starting, loop).result(10)
+    kept.port = listening.sockets[0].getsockname()[1]
     try:
         yield kept
     finally:
+        asyncio.run_coroutine_threadsafe(_close(listening), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
-        listening.close()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
         loop.close()
+
+
+async def _close(listening: asyncio.Server) -> None:
+    listening.close()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
