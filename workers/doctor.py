@@ -21,7 +21,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import redis
 from alembic.migration import MigrationContext
@@ -188,7 +188,8 @@ def database(rt: Runtime, connection: Connection) -> Iterable[Found]:
         journal = str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
         if journal != "wal":
             yield unsafe("doctor.database_not_wal", journal=journal)
-        if obstacle := _cannot_write(Path(str(rt.engine.url.database))):
+        file = rt.engine.url.database  # nothing: it lies in memory
+        if file and (obstacle := _cannot_write(Path(file))):
             yield broken("doctor.database_read_only", detail=obstacle)
         yield well("doctor.database_well", product=f"SQLite {sqlite3.sqlite_version}")
         return
@@ -209,7 +210,8 @@ def database(rt: Runtime, connection: Connection) -> Iterable[Found]:
 def _cannot_write(file: Path) -> str:
     """Why nobody could write to an SQLite file now; "" when somebody could. Changes nothing."""
     try:
-        with closing(sqlite3.connect(file, timeout=ANSWER_SECONDS, isolation_level=None)) as db:
+        address = f"file:{quote(str(file))}?mode=rw"
+        with closing(sqlite3.connect(address, ANSWER_SECONDS, isolation_level=None, uri=True)) as db:
             db.execute("BEGIN IMMEDIATE")
             db.execute("ROLLBACK")
     except sqlite3.OperationalError as error:

@@ -97,6 +97,8 @@ def starter(office: Path, short_temporary_folder: str) -> Iterator[subprocess.Po
         text=True,
         start_new_session=True,
         env=os.environ | {"OFFICE": str(office), "TMPDIR": short_temporary_folder},
+        # As in a terminal: whoever runs the tests in the background has Ctrl-C ignored, and all their children with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     yield process
     process.kill()

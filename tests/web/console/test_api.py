@@ -112,3 +112,50 @@ def test_the_description_names_every_endpoint(office: Office) -> None:
     assert len(operations) > 30
     ids = [one["operationId"] for one in operations]
     assert len(ids) == len(set(ids)) and not [one for one in operations if not one.get("tags")]
+
+
+def test_what_others_are_asked_paper_sheet_and_proof(program: Any) -> None:
+    zhao, li, wang, chen = (program(one) for one in ("zhao", "li", "wang", "chen"))
+    item = zhao("POST", "/items", 201, json=TEXT)["item"]
+    hash = zhao("POST", f"/items/{item}/submission", json={"channels": ["web"]})["hash"]
+    question = {"kind": "secrecy", "to_whom": "区国家保密局", "question": "是否涉密"}
+    asked = li("POST", f"/items/{item}/referrals", 201, json=question)["id"]
+    assert li("POST", f"/items/{item}/approval", 422, json={"hash": hash})["code"] == "referral.open"
+    wang("POST", f"/items/{item}/referrals/{asked}/answer", json={"answer": "不涉密"})
+    assert wang("GET", f"/items/{item}/referrals")[0]["answer"] == "不涉密"
+    sheet = requests.get(
+        f"{li.url}/api/v1/items/{item}/sheet", headers={"Authorization": f"Bearer {li.token}"}, timeout=20
+    )
+    assert sheet.content.startswith(b"%PDF")
+    scan = {"file": ("审查单.pdf", b"%PDF-1.7 scan")}
+    done = wang(
+        "POST", f"/items/{item}/paper", files={"scan": scan["file"]}, data={"person": "li", "hash": hash}
+    )  # fmt: skip
+    assert done["last"] is False
+    assert chen("POST", f"/items/{item}/approval", json={"hash": hash})["last"] is True
+    proof = requests.get(
+        f"{li.url}/api/v1/items/{item}/proof", headers={"Authorization": f"Bearer {li.token}"}, timeout=20
+    )
+    assert proof.content.startswith(b"PK")
+
+
+def test_subscribers_words_numbers_and_staff(office: Office, program: Any) -> None:
+    wang, zhao = program("wang"), program("zhao")
+    people = "phone,name,consent_source,consent_on\n13800001234,甲,窗口登记,2026-01-05\n13800001235,乙,窗口登记,2027-01-05\n"
+    for dry_run, total in (("true", 0), ("false", 1)):
+        done = wang(
+            "POST", f"/channels/sms/subscribers?dry_run={dry_run}", files={"file": ("名单.csv", people.encode())}
+        )  # fmt: skip
+        assert (done["new"], [one["line"] for one in done["bad"]]) == (1, [3])
+        assert wang("GET", "/channels/sms/subscribers")["total"] == total
+    listed = wang("GET", "/channels/sms/subscribers")["subscribers"]
+    assert listed[0]["address"] == "138****1234"
+    barred = {"address": "13800001234", "reason": "本人要求"}
+    wang("POST", "/channels/sms/suppressions", json=barred)
+    assert wang("GET", "/channels/sms/subscribers")["subscribers"][0]["suppressed"]
+    wang("POST", "/channels/sms/suppressions/end", json=barred)
+    wang("DELETE", f"/subscribers/{listed[0]['id']}", 204)
+    (added,) = wang("POST", "/words", 201, json={"correct": "按部就班", "wrong": ["按步就搬"]})
+    wang("POST", f"/words/{added['id']}/end")
+    assert zhao("GET", "/numbers?begin=2026-01-01&end=2026-12-31")["total"]["items"] == 0
+    assert zhao("PUT", "/people/new", 403, json={"name": "新人"})["code"] == "decision.not_permitted"

@@ -11,7 +11,7 @@ from config.settings import Person
 from pipeline import accounts, agenda, deputies, desk, logbook, staff
 from pipeline.decisions import Refused
 from web.console.api.caller import Called
-from web.console.api.shapes import Day, Shape, Short
+from web.console.api.shapes import Day, ItemNumber, Shape, Short
 
 routes = APIRouter(tags=["office"])
 LONGEST = timedelta(days=400)
@@ -123,6 +123,13 @@ def name_deputy(called: Called, given: DeputationIn) -> Made:
     """Somebody stands in for a leader who is away."""
     rt, actor = called.rt, called.actor
     return Made(id=deputies.name(rt, actor, given.person, given.for_person, given.from_on, given.to_on))
+
+
+@routes.post("/deputies/{id}/end", operation_id="endDeputy")
+def end_deputy(called: Called, id: ItemNumber) -> Made:
+    """End it before its last day."""
+    deputies.end(called.rt, called.actor, id)
+    return Made(id=id)
 
 
 @routes.get("/log", operation_id="readLog")
