@@ -141,7 +141,7 @@ def test_what_others_are_asked_paper_sheet_and_proof(program: Any) -> None:
 
 def test_subscribers_words_numbers_and_staff(office: Office, program: Any) -> None:
     wang, zhao = program("wang"), program("zhao")
-    people = "phone,name,consent_source,consent_on\n13800001234,甲,窗口登记,2026-01-05\n13800001235,乙,窗口登记,2027-01-05\n"
+    people = "phone,name,consent_source,consent_on\n13800001234,甲,窗口,2026-01-05\n13800001235,乙,窗口,2027-01-05\n"
     for dry_run, total in (("true", 0), ("false", 1)):
         done = wang(
             "POST", f"/channels/sms/subscribers?dry_run={dry_run}", files={"file": ("名单.csv", people.encode())}
