@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import ClassVar, Protocol
 
 from channels.document import Block
+from channels.issue import Issue
 
 
 class Evidence(StrEnum):
@@ -87,7 +88,9 @@ class Message:
     period: tuple[date, date] | None = None  # of a 公示
     objection_contact: str = ""  # of a 公示
     corrects: str = ""  # index number of the item that this correction notice corrects
+    validity: str = "有效"  # 有效性: 有效, 失效 or 废止
     files: tuple[File, ...] = ()
+    issue: Issue | None = None  # a number of the newsletter: `blocks` say the same as a plain text
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Portal(Signed):
             "keywords": message.keywords,
             "source": message.source,
             "disclosure": "主动公开",  # only such items are published
-            "validity": "有效",
+            "validity": message.validity,
             "summary": message.summary,
             "period": [day.isoformat() for day in message.period] if message.period else None,
             "objection_contact": message.objection_contact,

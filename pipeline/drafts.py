@@ -19,6 +19,7 @@ from pipeline.models import Blob, Item, Revision
 from pipeline.renditions import store_files
 from pipeline.runtime import Runtime
 
+VALIDITIES = ("有效", "失效", "废止")  # domain: Catalogue
 FILE_NAME_CHARACTERS = 80  # in Chinese 240 bytes: file systems take 255
 
 
@@ -41,6 +42,7 @@ class Draft:
     period: tuple[date, date] | None = None
     objection_contact: str = ""
     corrects: str = ""
+    validity: str = VALIDITIES[0]
     files: tuple[File, ...] = ()
 
 
@@ -75,6 +77,8 @@ def checked(rt: Runtime, draft: Draft) -> Draft:
         raise Refused("draft.formed_in_future", formed_on=draft.formed_on.isoformat())
     if draft.formed_on.year < 1949:
         raise Refused("draft.formed_long_ago", formed_on=draft.formed_on.isoformat())
+    if draft.validity not in VALIDITIES:
+        raise Refused("draft.unknown_validity", given=draft.validity, known="、".join(VALIDITIES))
     if draft.period is not None and draft.period[0] > draft.period[1]:
         raise Refused("draft.period_backwards")
     names = [file.name for file in draft.files]
@@ -181,5 +185,6 @@ def _message(rt: Runtime, number: int, index_number: str, revision_number: int, 
         period=draft.period,
         objection_contact=draft.objection_contact,
         corrects=draft.corrects,
+        validity=draft.validity,
         files=draft.files,
     )

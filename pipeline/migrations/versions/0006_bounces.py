@@ -1,0 +1,19 @@
+"""bounces"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from pipeline.database import UTCTime
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    raise RuntimeError("Restore a backup instead.")
