@@ -1,4 +1,4 @@
-"""One number of a newsletter (《广电通讯》), as channels set it: columns of entries under a masthead. A vocabulary only."""
+"""One number of a newsletter (《广电通讯》), as channels set it: columns of entries under a masthead."""
 
 from dataclasses import dataclass
 from datetime import date
