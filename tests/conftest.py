@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.database import open_engine
+from pipeline.migrate import upgrade
 from tests.office import Bureau, open_bureau, settings_for
 from tests.parts import create_database, postgres, valkey
 
@@ -26,12 +28,31 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def ledgers(cluster: str) -> str:
+    """The name of a PostgreSQL database with the present schema and nothing else: copied in a tenth of the time that
+    the migrations take."""
+    engine = open_engine(create_database(cluster, "ledgers"))
+    upgrade(engine)
+    engine.dispose()
+    return "ledgers"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without tables: every test that asks runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.db'}"
+    return create_database(request.getfixturevalue("cluster"), f"empty_{next(_serial)}")
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database: every test that asks runs on SQLite and on PostgreSQL."""
+    """A ledger's database, to be opened: every test that asks runs on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'fabu.db'}"
-    return create_database(request.getfixturevalue("cluster"), f"test_{next(_serial)}")
+        return f"sqlite:///{tmp_path / 'fabu.db'}"  # `open_bureau` makes the file
+    cluster, template = request.getfixturevalue("cluster"), request.getfixturevalue("ledgers")
+    return create_database(cluster, f"test_{next(_serial)}", template)
 
 
 @pytest.fixture

@@ -1,17 +1,21 @@
 """A small bureau for tests: real database, recording channels, a clock that can be set, and people who decide."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import make_url
 
 from config.settings import Settings
 from pipeline import confirm, items, publish, reach, reports, review, staff
 from pipeline.database import open_engine
 from pipeline.decisions import Actor
 from pipeline.drafts import Draft
-from pipeline.migrate import set_up
+from pipeline.migrate import set_up, upgrade
 from pipeline.models import Subscriber
 from pipeline.runtime import Runtime, open_channels
 from tests.channels.recording import Recorded, calls, effects
@@ -143,7 +147,21 @@ class Bureau:
         return reports.take(self.rt, channel, token, {"status": status})
 
 
+@cache
+def _new_ledger() -> bytes:
+    """A SQLite ledger with the present schema and nothing else: copied in a tenth of the time of the migrations."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "new.db"
+        engine = open_engine(f"sqlite:///{file}")
+        upgrade(engine)
+        engine.dispose()
+        return file.read_bytes()
+
+
 def open_bureau(settings: Settings, now: Callable[[], datetime] | None = None) -> Bureau:
+    url = make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and not (file := Path(url.database or "")).exists():
+        file.write_bytes(_new_ledger())
     set_up(settings)
     engine = open_engine(settings.database_url)
     clock = Clock()

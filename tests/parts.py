@@ -67,13 +67,14 @@ def postgres(directory: Path, fsync: bool = True) -> Iterator[str]:
             yield url.render_as_string()
 
 
-def create_database(url: str, name: str) -> str:
-    """A new empty database on the cluster of `url`; gives its URL."""
+def create_database(url: str, name: str, template: str = "template1") -> str:
+    """A new database on the cluster of `url`, empty or a copy of `template`; gives its URL."""
     base = make_url(url)
     with psycopg.connect(
         host=str(base.query["host"]), user="postgres", dbname="postgres", autocommit=True
     ) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
     return base.set(database=name).render_as_string()
 
 

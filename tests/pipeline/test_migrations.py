@@ -23,8 +23,8 @@ upgrade(open_engine(sys.argv[1]))
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
+def engine(empty_database_url: str) -> Iterator[Engine]:
+    engine = open_engine(empty_database_url)
     yield engine
     engine.dispose()
 
@@ -47,10 +47,13 @@ def test_the_migrations_make_what_the_models_say(engine: Engine) -> None:
         assert checks == named, table.name
 
 
-def test_processes_that_upgrade_at_once_wait_for_each_other(engine: Engine, database_url: str) -> None:
+def test_processes_that_upgrade_at_once_wait_for_each_other(engine: Engine, empty_database_url: str) -> None:
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROCESS, database_url], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", PROCESS, empty_database_url],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for _ in range(3)
     ]
