@@ -46,6 +46,9 @@ def state_code(cell: Cell) -> str:
     return f"state.{cell.state}"
 
 
-def masked(recipient: str) -> str:
-    """138****1234 (domain: suggested masking)."""
-    return f"{recipient[:3]}****{recipient[-4:]}" if len(recipient) >= 11 else recipient
+def masked(address: str) -> str:
+    """138****1234 (domain: suggested masking); of a mail address the first letter and the domain."""
+    name, at, domain = address.partition("@")
+    if at:
+        return f"{name[:1]}****@{domain}"
+    return f"{address[:3]}****{address[-4:]}" if len(address) >= 11 else address

@@ -16,34 +16,29 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from channels.contract import Evidence, Finding
+from channels.contract import Finding
 from config.locale import Language, catalogue, say
 from config.settings import Department, Person
 from pipeline import phrases, staff
 from pipeline.deputies import Deputation
 from pipeline.desk import ChannelLine, Clock, Desk, DraftLine, Notice, SubmissionView, Trouble, Waiting
-from pipeline.logbook import Line
+from pipeline.logbook import Line, details
 from pipeline.reach import Cell, ItemReach
 from pipeline.runtime import Runtime
 from pipeline.states import State
-from pipeline.subscribers import Listed, masked
+from pipeline.subscribers import Listed, group_names
+from pipeline.words import MARKS, masked, problem, state_code
 
-# Readable without colour: each state has a mark of its own.
-MARKS: Mapping[State, tuple[str, str]] = {
-    State.CONFIRMED: ("✓", "green"),
-    State.ACCEPTED: ("→", "cyan"),
-    State.SENDING: ("…", "cyan"),
-    State.DUE: ("·", "default"),
-    State.ON_HOLD: ("‖", "yellow"),
-    State.IN_DOUBT: ("?", "yellow"),
-    State.FAILED: ("✗", "red"),
-    State.SKIPPED: ("–", "dim"),
+STYLES: Mapping[State, str] = {
+    State.CONFIRMED: "green",
+    State.ACCEPTED: "cyan",
+    State.SENDING: "cyan",
+    State.DUE: "default",
+    State.ON_HOLD: "yellow",
+    State.IN_DOUBT: "yellow",
+    State.FAILED: "red",
+    State.SKIPPED: "dim",
 }
-
-
-# Facts of errors that are names of ours, and where their words stand.
-NAMED: Mapping[str, str] = {"roles": "role", "state": "state", "states": "state", "field": "field"}
-
 PIPED_COLUMNS = 140  # what is not a terminal has no width of its own
 
 
@@ -71,14 +66,9 @@ class Screen:
 
     def problem(self, code: str, facts: Mapping[str, object]) -> str:
         """The sentence for what went wrong; names of ours among its facts are put in words too."""
-        comma = "、" if self.language == "zh" else ", "
-        worded = {
-            name: comma.join(self.word(NAMED[name], one) for one in str(fact).split(", ")) if name in NAMED else fact
-            for name, fact in facts.items()
-        }
         if "roles" in facts and self.who_may:
-            worded["roles"] = self._who(str(facts["roles"]))
-        return self.say(code, **worded)
+            facts = {**facts, "roles": self._who(str(facts["roles"]))}
+        return problem(self.language, code, facts)
 
     def _who(self, roles: str) -> str:
         """Roles in words, each with the persons who have it."""
@@ -159,21 +149,10 @@ def cell_json(cell: Cell) -> dict[str, Any]:
     }
 
 
-def state_word(screen: Screen, cell: Cell) -> str:
-    """The state in the words of the interface: what a clerk would call it on this kind of channel."""
-    if cell.state is State.CONFIRMED and cell.wanted is None:
-        return screen.say("state.withdrawn")
-    if cell.state is State.ACCEPTED and cell.evidence is Evidence.PERSON:
-        return screen.say("state.to_take_down" if cell.wanted is None else "state.to_post")
-    if cell.state is State.ACCEPTED and cell.evidence is Evidence.REPORT:
-        return screen.say("state.no_report_yet")
-    return screen.say(f"state.{cell.state}")
-
-
 def state_text(screen: Screen, cell: Cell, wide: bool = True) -> Text:
     """One cell of the matrix: mark, word where there is room, counts, 演练 where nothing real was reached."""
-    mark, style = MARKS[cell.state]
-    text = Text(f"{mark} {state_word(screen, cell)}" if wide else mark, style=style)
+    mark, style = MARKS[cell.state], STYLES[cell.state]
+    text = Text(f"{mark} {screen.say(state_code(cell))}" if wide else mark, style=style)
     if cell.counts:
         text.append(f" {cell.counts.get(State.CONFIRMED, 0)}/{sum(cell.counts.values())}")
     if cell.reason and wide:
@@ -215,7 +194,7 @@ def matrix(screen: Screen, rt: Runtime, cells: Sequence[Cell]) -> None:
     screen.console.print(table)
     if not wide:
         states = dict.fromkeys(cell.state for cell in cells)
-        legend = "  ".join(f"{MARKS[state][0]} {screen.say(f'state.{state}')}" for state in states)
+        legend = "  ".join(f"{MARKS[state]} {screen.say(f'state.{state}')}" for state in states)
         screen.console.print(legend, markup=False, highlight=False)
     for cell in cells:
         if cell.error:
@@ -331,7 +310,7 @@ def troubles(screen: Screen, rt: Runtime, listed: Sequence[Trouble]) -> None:
         for one in listed:
             why = screen.say(f"reason.{one.reason}") if one.reason else ""
             why = screen.problem(str(one.error["code"]), one.error["facts"]) if one.error and not why else why
-            state = f"{MARKS[one.state][0]} {screen.say(f'state.{one.state}')}"
+            state = f"{MARKS[one.state]} {screen.say(f'state.{one.state}')}"
             recipients = str(one.recipients or "")
             table.add_row(str(one.item), Text(one.title), _label(rt, one.channel), state, recipients, Text(why))
         screen.console.print(table)
@@ -560,19 +539,10 @@ def log(screen: Screen, rt: Runtime, lines: Sequence[Line]) -> None:
     for name in ("when", "person", "account", "decision", "item_id", "details"):
         table.add_column(screen.say(f"word.{name}"), overflow="fold")
     for line in lines:
-        facts = {name: fact for name, fact in line.facts.items() if fact not in ("", None, [], False)}
-        details = "；".join(f"{screen.word('word', name)} {_fact(names, name, fact)}" for name, fact in facts.items())
+        told = "；".join(f"{name} {fact}" for name, fact in details(rt, screen.language, names, line))
         decision, item = screen.word("did", line.decision), str(line.item or "")
-        table.add_row(_seconds(rt, line.at), names.person(line.person), line.os_user, decision, item, Text(details))
+        table.add_row(_seconds(rt, line.at), names.person(line.person), line.os_user, decision, item, Text(told))
     screen.console.print(table)
-
-
-def _fact(names: staff.Names, name: str, fact: object) -> str:
-    if name in ("hash", "voided"):
-        return str(fact)[:12]
-    if name in ("person", "deputy", "on_behalf_of", "added", "changed"):
-        return names.person(str(fact))
-    return "、".join(map(str, fact)) if isinstance(fact, list) else str(fact)
 
 
 def subscribers(screen: Screen, rt: Runtime, channel: str, listed: Sequence[Listed]) -> None:
@@ -582,11 +552,13 @@ def subscribers(screen: Screen, rt: Runtime, channel: str, listed: Sequence[List
         screen.line("subscribers.empty", channel=label)
         return
     table = Table(header_style="bold")
-    for name in ("address", "name", "consent_source", "consent_on", "suppressed"):
+    for name in ("address", "name", "consent_source", "consent_on", "groups", "suppressed"):
         table.add_column(screen.say(f"word.{name}"), overflow="fold")
     for one in listed:
         mark = "✓" if one.suppressed else ""
-        table.add_row(masked(one.address), Text(one.name), Text(one.consent_source), str(one.consent_on or ""), mark)
+        groups = "、".join(group_names(rt, one.groups))
+        told = (Text(one.name), Text(one.consent_source), str(one.consent_on or ""), groups, mark)
+        table.add_row(masked(one.address), *told)
     screen.console.print(table)
     suppressed = sum(one.suppressed for one in listed)
     screen.line("subscribers.total", channel=label, count=len(listed), suppressed=suppressed)

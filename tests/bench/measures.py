@@ -314,7 +314,7 @@ def _percentile(values: Sequence[float], percent: int) -> float:
 
 def growth(data: Path, place: Place, scale: Scale) -> list[Figure]:
     """One item's reach, and the claim of a batch among 400 that are due, in a ledger and in one ten times as large;
-    turn about, so that what else the machine does meets both. In the larger one, the numbers."""
+    turn about, so that what else the machine does meets both. In the smaller one, the numbers."""
     with _bureau(data, place, "few") as few, _bureau(data, place, "many") as many:
         sizes = [_past(few, scale.few), _past(many, scale.many)]
         for bureau in (few, many):
@@ -324,7 +324,7 @@ def growth(data: Path, place: Place, scale: Scale) -> list[Figure]:
             [_timed(bureau, 1 + turn * 7919 % size) for bureau, size in zip((few, many), sizes, strict=True)]
             for turn in range(51)
         ]
-        figures = numbers.dashboard(many, sizes[1] * len(CHANNELS), place.name)
+        figures = numbers.dashboard(few, sizes[0] * len(CHANNELS), place.name)
     small, large = (f"{size * len(CHANNELS):,}" for size in sizes)
     for at, what in enumerate(("one item's reach", "a claim")):
         low, high = (statistics.median(turn[which][at] for turn in turns) for which in (0, 1))

@@ -18,7 +18,8 @@ from config.settings import Role
 from pipeline.decisions import Decision
 from pipeline.drafts import Draft
 from pipeline.states import Disclosure, Ground, Result, State
-from workers.show import NAMED, Screen
+from pipeline.words import NAMED
+from workers.show import Screen
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
