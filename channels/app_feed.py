@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 import feedparser
 from lxml import etree
 
+from channels import newsletter
 from channels.contract import (
     Call,
     DeliveryError,
@@ -20,6 +21,7 @@ from channels.contract import (
     Seen,
     Severity,
     Unrenderable,
+    require_public,
 )
 from channels.document import to_html
 from channels.readback import ROUND_SECONDS, look
@@ -40,6 +42,7 @@ class AppFeed(Signed):
     shown: ClassVar[str] = "/feed.atom#"
 
     def render(self, message: Message) -> Rendition:
+        require_public(message)
         document = {
             "number": message.number,
             "index_number": message.index_number,
@@ -53,7 +56,9 @@ class AppFeed(Signed):
             "formed_on": message.formed_on.isoformat(),
             "address": message.address,
             # their bytes stand on the portal; here only names and hashes
-            "files": [{"name": f.name, "media_type": f.media_type, "sha256": f.sha256} for f in message.files],
+            "files": [
+                {"name": f.name, "media_type": f.media_type, "sha256": f.sha256} for f in newsletter.files(message)
+            ],
         }
         body = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
         if len(body) > LARGEST_DOCUMENT:

@@ -18,12 +18,14 @@ from uuid import uuid4
 
 import segno
 
+from channels import newsletter
 from channels.contract import (
     Call,
     Evidence,
     Finding,
     Kept,
     Message,
+    Office,
     Receipt,
     Rejected,
     Rendition,
@@ -33,12 +35,13 @@ from channels.contract import (
     Unavailable,
     Unrenderable,
     View,
+    require_public,
 )
 from channels.document import Block, Closing
 from channels.typst import CannotTypeset, Role, fonts, pictures, title_lines, typeset
 
 MEDIA_TYPE = "application/vnd.fabu.notice+json"
-TEMPLATE = "notice/1"  # an approved notice is printed by the layout it was approved in, or not at all
+TEMPLATE = "notice/2"  # an approved notice is printed by the layout it was approved in, or not at all
 BLANK_DATE = "　　　　年　　月　　日"
 SUFFIX = re.compile(r"\.[A-Za-z0-9]{2,5}$")  # .docx says nothing on paper
 
@@ -63,31 +66,44 @@ class Bulletin:
     fenced: ClassVar[bool] = False
 
     def render(self, message: Message) -> Rendition:
-        """The notice as data. Raises Unrenderable when a character has no font or the page does not compile."""
-        rendition = self._rendition(
-            title=message.title,
-            document_number=message.document_number,
-            blocks=_blocks(message),
-            facts=_facts(message),
-            address=message.address,
-            caption="扫码查看全文附件" if message.files else "扫码查看全文",
-        )
-        if findings := self._unwritable(json.loads(rendition.body)):
-            raise Unrenderable(*findings)
+        """The notice, or the number of the newsletter, as data. Raises Unrenderable when a character has no font or a
+        page does not compile, and for internal material."""
+        require_public(message)
+        rendition = newsletter.printed(message, self.fonts_dir) if message.issue else self._notice(message)
         try:
             self.preview(rendition)
         except CannotTypeset as error:
             raise Unrenderable(Finding(error.code, Severity.BLOCK, facts=error.facts)) from error
         return rendition
 
+    def _notice(self, message: Message) -> Rendition:
+        rendition = self._rendition(
+            title=message.title,
+            document_number=message.document_number,
+            blocks=_blocks(message),
+            facts=_facts(message),
+            corrected=message.corrected,
+            address=message.address,
+            caption="扫码查看全文附件" if message.files else "扫码查看全文",
+        )
+        if findings := fonts(self.fonts_dir).findings(_texts(json.loads(rendition.body))):
+            raise Unrenderable(*findings)
+        return rendition
+
     def preview(self, rendition: Rendition, posting_date: str = "") -> bytes:
-        """The PDF of a notice. Without `posting_date` (ISO 8601) a blank is left to fill by pen. Raises CannotTypeset,
-        and Rejected for a rendition made for another version of the layout."""
-        return typeset("notice", self._page(rendition, posting_date), self.fonts_dir)
+        """The PDF of a notice or an issue. Without `posting_date` (ISO 8601) a blank is left to fill by pen. Raises
+        CannotTypeset, and Rejected for a rendition made for another version of the layout."""
+        return typeset(*self._set(rendition, posting_date), self.fonts_dir)
 
     def view(self, rendition: Rendition) -> View:
         """The printed pages, with a blank for the posting date. Raises CannotTypeset, Rejected."""
-        return View(pages=pictures("notice", self._page(rendition), self.fonts_dir))
+        return View(pages=pictures(*self._set(rendition), self.fonts_dir))
+
+    def _set(self, rendition: Rendition, posting_date: str = "") -> tuple[str, dict[str, Any]]:
+        """The template of a rendition and the data for it."""
+        if rendition.media_type == newsletter.MEDIA_TYPE:
+            return "newsletter", newsletter.page(rendition)
+        return "notice", self._page(rendition, posting_date)
 
     def _page(self, rendition: Rendition, posting_date: str = "") -> dict[str, Any]:
         data: dict[str, Any] = json.loads(rendition.body)
@@ -133,6 +149,13 @@ class Bulletin:
         """Never called: there are no recipients."""
         return address
 
+    def invitation(self, office: Office, link: str, code: str) -> Rendition:
+        """Never called, either."""
+        raise NotImplementedError
+
+    def standing(self) -> None:
+        return None
+
     def check(self) -> str:
         """Set a page and write it into the spool folder, where it does not stay."""
         page = self._rendition(title="检查", document_number="", blocks=[], facts=[], address="", caption="")
@@ -142,6 +165,7 @@ class Bulletin:
     def _rendition(self, **notice: object) -> Rendition:
         title = " ".join(str(notice["title"]).split())
         data = {
+            "corrected": False,
             **notice,
             "template": TEMPLATE,
             "title": title,
@@ -174,17 +198,6 @@ class Bulletin:
             raise Unavailable("bulletin.cannot_write", reason=errno.errorcode.get(error.errno or 0, "")) from error
         return Receipt(name, f"{len(pdf)} bytes")
 
-    def _unwritable(self, notice: Mapping[str, Any]) -> list[Finding]:
-        """One finding for each character that no font of its role has."""
-        known, found = fonts(self.fonts_dir), dict[str, Finding]()
-        for role, text in _texts(notice):
-            for character in known.missing(role, text):
-                at = text.index(character)
-                facts = {"character": character, "code_point": f"U+{ord(character):04X}"}
-                place = text[max(0, at - 8) : at + 9]
-                found.setdefault(character, Finding("bulletin.no_glyph", Severity.BLOCK, place, facts))
-        return list(found.values())
-
 
 def _blocks(message: Message) -> list[dict[str, Any]]:
     """The text with its attachments listed before the signature; signed by the office if the text does not sign."""
@@ -205,6 +218,7 @@ def _block(block: Block) -> dict[str, Any]:
 def _facts(message: Message) -> list[tuple[str, str | None]]:
     """What a notice must carry beside its text; None stands for the posting date, a fact of sending."""
     facts = [
+        ("更正", "本件更正此前发布的内容，以本件为准。" if message.corrected else ""),
         ("公示时间", "至".join(map(_chinese, message.period or ()))),
         ("异议受理", message.objection_contact),
         ("监督电话", message.office.phone),

@@ -7,9 +7,9 @@ section; it renders purely, delivers once, reads back from outside, and takes ba
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from channels.document import Block
 from channels.issue import Issue
@@ -21,6 +21,18 @@ class Evidence(StrEnum):
     READBACK = "readback"  # we read it as a citizen would
     REPORT = "report"  # the outside reports back, for each recipient
     PERSON = "person"  # a person ticks it
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one column of the other side stands: when it last changed, how many items it shows, and within how many days
+    it must change (None: no limit)."""
+
+    id: str
+    name: str
+    updated_at: datetime | None  # None: nothing was ever in it
+    items: int
+    limit_days: int | None
 
 
 class Severity(StrEnum):
@@ -88,6 +100,7 @@ class Message:
     period: tuple[date, date] | None = None  # of a 公示
     objection_contact: str = ""  # of a 公示
     corrects: str = ""  # index number of the item that this correction notice corrects
+    corrected: bool = False  # an earlier revision of it has gone out
     validity: str = "有效"  # 有效性: 有效, 失效 or 废止
     files: tuple[File, ...] = ()
     issue: Issue | None = None  # a number of the newsletter: `blocks` say the same as a plain text
@@ -211,20 +224,33 @@ class Unrenderable(ChannelError):
         self.findings = findings
 
 
+def require_public(message: Message) -> None:
+    """What every channel that anybody can read asks first. Raises Unrenderable (`newsletter.internal`) for a number of
+    a newsletter that is internal material (内部资料性出版物)."""
+    if message.issue is not None and message.issue.internal:
+        raise Unrenderable(Finding("newsletter.internal", Severity.BLOCK))
+
+
 class DeliveryError(ChannelError):
     """A delivery did not succeed; the subclass decides what happens next."""
 
 
 class Unavailable(DeliveryError):
-    """Nothing was sent; try later. `retry_after`: seconds the channel asked for, or None."""
+    """Nothing was sent; try later. `retry_after`: seconds the channel asked for, or None. `only_this`: it is about this
+    recipient, and the channel itself is well."""
 
-    def __init__(self, code: str, *, retry_after: float | None = None, **facts: str) -> None:
+    def __init__(self, code: str, *, retry_after: float | None = None, only_this: bool = False, **facts: str) -> None:
         super().__init__(code, **facts)
         self.retry_after = retry_after
+        self.only_this = only_this
 
 
 class Rejected(DeliveryError):
     """Refused; a person must look."""
+
+
+class Gone(Rejected):
+    """There is nobody at this address: it goes on the suppression list."""
 
 
 class InDoubt(DeliveryError):
@@ -270,6 +296,23 @@ class Channel(Protocol):
         """The one way to write a recipient's address, so that nobody is told twice. Only called where `addressed`.
         Raises ChannelError when it is none."""
 
+    def invitation(self, office: Office, link: str, code: str) -> Rendition:
+        """The one message that asks whoever reads an address whether they want to be told, because somebody typed that
+        address into a form (double opt-in): `link` leads to a page with a button, `code` is typed on ours. Only called
+        where `addressed`."""
+
+    def standing(self) -> Sequence[Standing] | None:
+        """Every column that the other side shows; None where it cannot say. Raises DeliveryError."""
+
     def check(self) -> str:
         """Is the other side there and are we let in? A test no citizen sees: answers a short word, or raises
         DeliveryError."""
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A channel that must not be called too fast for some of its recipients."""
+
+    def wait(self, recipient: str) -> float:
+        """Seconds until this recipient's turn; 0: it is their turn now, and the call will be made. No network. A turn
+        that is still to come is kept free."""

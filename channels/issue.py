@@ -43,6 +43,7 @@ class Issue:
     editorial_picture: str = ""
     internal: bool = False
     imprint: tuple[tuple[str, str], ...] = ()
+    note: str = ""  # one line after the last item: 本期有一则信息已撤下
 
     @property
     def numbers(self) -> str:

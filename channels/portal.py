@@ -4,26 +4,30 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any, ClassVar
 from urllib.parse import urljoin, urlsplit
 
 from lxml import etree, html
 
+from channels import newsletter
 from channels.contract import (
     Call,
     DeliveryError,
     Finding,
     Message,
     Receipt,
+    Rejected,
     Rendition,
     Seen,
     Severity,
+    Standing,
     Unrenderable,
+    require_public,
 )
 from channels.document import to_html
 from channels.readback import look, one_by_one
-from channels.signing import LARGEST_DOCUMENT, Signed, article_texts, plain, send, texts
+from channels.signing import LARGEST_DOCUMENT, Signed, article_texts, fetch, plain, send, texts
 
 LARGEST_FILE = 20 * 1024 * 1024
 
@@ -38,6 +42,8 @@ class Portal(Signed):
     shown: ClassVar[str] = "/i/"
 
     def render(self, message: Message) -> Rendition:
+        require_public(message)
+        files = newsletter.files(message)
         document = {
             "number": message.number,
             "index_number": message.index_number,
@@ -59,16 +65,16 @@ class Portal(Signed):
             "period": [day.isoformat() for day in message.period] if message.period else None,
             "objection_contact": message.objection_contact,
             "corrects": message.corrects,
-            "files": [{"name": f.name, "media_type": f.media_type, "sha256": f.sha256} for f in message.files],
+            "files": [{"name": f.name, "media_type": f.media_type, "sha256": f.sha256} for f in files],
         }
         body = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
         large = [Finding("portal.file_too_large", Severity.BLOCK, file.name, {"limit": "20 MB"})
-                 for file in message.files if len(file.content) > LARGEST_FILE]  # fmt: skip
+                 for file in files if len(file.content) > LARGEST_FILE]  # fmt: skip
         if len(body) > LARGEST_DOCUMENT:
             large.append(Finding("portal.text_too_large", Severity.BLOCK, facts={"limit": "2 MB"}))
         if large:
             raise Unrenderable(*large)
-        return Rendition("application/vnd.fabu.item+json", body, message.files)
+        return Rendition("application/vnd.fabu.item+json", body, files)
 
     def deliver(self, rendition: Rendition, call: Call) -> Receipt:
         for file in rendition.files:  # not public until the item names them
@@ -77,6 +83,19 @@ class Portal(Signed):
 
     def verify(self, wanted: Sequence[tuple[Rendition | None, Call]]) -> list[Seen]:
         return one_by_one(self._look, wanted)
+
+    def standing(self) -> Sequence[Standing] | None:
+        """None of a system in the portal's place that has no such page. Raises DeliveryError."""
+        try:
+            page = fetch(self.url, "/api/columns", key=self.key, seconds=self.seconds)
+        except Rejected as refusal:
+            if refusal.facts.get("status") == "404":
+                return None
+            raise
+        try:
+            return [_column(**one) for one in json.loads(page)["columns"]]
+        except (ValueError, LookupError, TypeError) as error:
+            raise Rejected("portal.no_columns", url=self.url) from error
 
     def _look(self, rendition: Rendition | None, call: Call) -> Seen:
         try:
@@ -107,6 +126,13 @@ class Portal(Signed):
                 value = (*value, hashlib.sha256(content).hexdigest() if status == 200 else str(status))
             shown.setdefault(str(place.get("data-field")), set()).add(value)
         return shown
+
+
+def _column(id: str, name: str, items: int, updated_at: str | None, limit_days: int | None, **_: object) -> Standing:
+    moment = datetime.fromisoformat(updated_at) if updated_at else None
+    if moment is not None and moment.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return Standing(str(id), str(name), moment, int(items), int(limit_days) if limit_days is not None else None)
 
 
 def _expected(rendition: Rendition) -> _Content:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from channels.contract import Call, Evidence, Kept, Rendition, Report, Seen, View
+from channels.contract import Call, Evidence, Kept, Office, Rendition, Report, Seen, Standing, View
 from channels.http import CONNECT_SECONDS, LARGEST_ANSWER, read, session, transport
 
 ROUND_SECONDS = 60.0  # one look at many: what is left then is looked at in the next round
@@ -36,6 +36,14 @@ class Readback:
     def normalise(self, address: str) -> str:
         """Never called: there are no recipients."""
         return address
+
+    def invitation(self, office: Office, link: str, code: str) -> Rendition:
+        """Never called, either."""
+        raise NotImplementedError
+
+    def standing(self) -> Sequence[Standing] | None:
+        """Cannot say, unless a channel knows how."""
+        return None
 
 
 def _plain(value: Any) -> str:

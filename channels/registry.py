@@ -16,6 +16,7 @@ KINDS = {
     "sms": "channels.sms:Sms",
     "bulletin": "channels.bulletin:Bulletin",
     "webhook": "channels.webhook:Webhook",
+    "mail": "channels.mail:Mail",
 }
 
 

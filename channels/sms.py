@@ -21,6 +21,7 @@ from channels.contract import (
     InDoubt,
     Kept,
     Message,
+    Office,
     Outcome,
     Receipt,
     Rejected,
@@ -30,6 +31,7 @@ from channels.contract import (
     Severity,
     Unrenderable,
     View,
+    require_public,
 )
 
 # UTF-16 units. A part of a long SMS loses three to the header that joins them (3GPP TS 23.040, 9.2.3.24).
@@ -104,6 +106,7 @@ class Sms:
         """The item's own SMS text, else its short title (or title) and short address. A title that does not fit is cut
         with …, so that the address always arrives whole; a text of its own is never cut. Attachments stay behind the
         address. Raises Unrenderable: sms.too_long, sms.brackets, sms.opt_out_in_notification."""
+        require_public(message)
         signature = f"【{self.signature}】"
         text = message.sms_text or _titled(
             message.short_title or message.title, message.address, LONGEST - units(signature)
@@ -154,6 +157,14 @@ class Sms:
     def normalise(self, address: str) -> str:
         """See `normalise`."""
         return normalise(address)
+
+    def invitation(self, office: Office, link: str, code: str) -> Rendition:
+        """A code to be typed on our page: a link in an SMS from an unknown number is what people are warned of."""
+        asked = f"验证码{code}，用于确认订阅{office.name}的短信，1小时内有效。如非本人操作，请忽略本短信。"
+        return Rendition("text/plain; charset=utf-8", f"【{self.signature}】{asked}".encode())
+
+    def standing(self) -> None:
+        return None
 
     def check(self) -> str:
         """Log in without naming a phone: Kannel looks at the login first (403), then misses the receiver (400)."""

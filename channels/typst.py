@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -20,7 +20,7 @@ from typing import Any
 import typst
 from fontTools.ttLib import TTFont
 
-from channels.contract import ChannelError
+from channels.contract import ChannelError, Finding, Severity
 
 TEMPLATES = Path(__file__).parent / "templates"
 SUBSTITUTES = Path(__file__).parent / "fonts"
@@ -61,6 +61,17 @@ class Fonts:
     def missing(self, role: Role, text: str) -> list[str]:
         """The characters of `text`, each once and in order, that no font of `role` has; line ends need none."""
         return [character for character in dict.fromkeys(text) if ord(character) not in self.glyphs[role]]
+
+    def findings(self, texts: Iterable[tuple[Role, str]]) -> list[Finding]:
+        """One for each character of `texts` that no font of its role has."""
+        found = dict[str, Finding]()
+        for role, text in texts:
+            for character in self.missing(role, text):
+                at = text.index(character)
+                facts = {"character": character, "code_point": f"U+{ord(character):04X}"}
+                place = text[max(0, at - 8) : at + 9]
+                found.setdefault(character, Finding("bulletin.no_glyph", Severity.BLOCK, place, facts))
+        return list(found.values())
 
 
 @cache

@@ -14,7 +14,17 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from channels.contract import Call, ChannelError, DeliveryError, Message, Receipt, Rejected, Rendition, Seen
+from channels.contract import (
+    Call,
+    ChannelError,
+    DeliveryError,
+    Message,
+    Receipt,
+    Rejected,
+    Rendition,
+    Seen,
+    require_public,
+)
 from channels.document import to_html
 from channels.http import CONNECT_SECONDS, judge, read, session, transport
 from channels.readback import Readback, look, one_by_one
@@ -37,6 +47,7 @@ class Webhook(Readback):
         _key(self.secret)
 
     def render(self, message: Message) -> Rendition:
+        require_public(message)
         body = json.dumps(_item(message), ensure_ascii=False, sort_keys=True).encode()
         return Rendition("application/vnd.fabu.event+json", body, message.files if self.files else ())
 

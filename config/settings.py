@@ -2,7 +2,7 @@
 
 The environment overrides where parts live (production); `fabu.toml` says everything an office decides. Text values in
 it may name parts of the embedded stack: {data} {portal_url} {portal_key} {inbound_url} {sandbox_url}
-{sandbox_password}.
+{sandbox_password} {sandbox_mail_host} {sandbox_mail_port}.
 """
 
 import errno
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -39,11 +39,13 @@ SECRET = "FABU_SECRET"
 PORTAL_KEY = "FABU_PORTAL_KEY"
 SANDBOX_PASSWORD = "FABU_SANDBOX_PASSWORD"
 MAIL_PASSWORD = "FABU_MAIL_PASSWORD"
+BOUNCES_PASSWORD = "FABU_BOUNCES_PASSWORD"
+SANDBOX_MAIL = "FABU_SANDBOX_MAIL"  # host:port on which the sandbox takes mails
 LOCALE = "FABU_LOCALE"  # read in config/locale, which needs it before there are settings
 
 BROKER_SOCKET = "valkey.sock"  # in the data directory
 HOLIDAYS = "holidays.toml"  # the same
-PARTS = ("portal", "inbound", "console", "sandbox")  # the embedded stack's processes that listen on a port
+PARTS = ("portal", "inbound", "console", "sandbox", "sandbox_mail")  # what of the embedded stack listens on a port
 Role = Literal["author", "editor", "officer", "leader", "auditor", "admin"]
 Regime = Literal["2007", "2019"]
 # What the checks before review look for, in texts and in attachments.
@@ -145,7 +147,7 @@ class MailSection(Frozen):
     environment."""
 
     host: str
-    port: int | None = Field(default=None, ge=1, le=65535)  # left out: the usual one of `security`
+    port: int | None = Field(default=None, ge=1, le=65535)  # left out: the usual one of `security` (channels/smtp.py)
     security: Literal["none", "starttls", "tls"] = "tls"
     ca_file: str = ""  # certificates to trust beside the machine's own: an office's own authority
     username: str = ""
@@ -167,10 +169,31 @@ class MailSection(Frozen):
             raise _wrong("config.no_mail_password", username=self.username)
         return self
 
-    @property
-    def usual_port(self) -> int:
-        """The port to connect to (RFC 5321, 6409, 8314)."""
-        return self.port or {"none": 25, "starttls": 587, "tls": 465}[self.security]
+
+class BouncesSection(Frozen):
+    """Where mails that came back are read: a mailbox (IMAP), or a folder that the mail server puts them into (a
+    Maildir, or files ending in .eml). The password stands here, in a file, or in the environment."""
+
+    channel: str = "mail"
+    folder: str = ""
+    host: str = ""
+    port: int | None = Field(default=None, ge=1, le=65535)  # left out: the usual one of `security`
+    security: Literal["none", "starttls", "tls"] = "tls"
+    ca_file: str = ""
+    username: str = ""
+    password: str = Field(default="", repr=False)
+    password_file: str = ""
+    mailbox: str = "INBOX"
+    soft_limit: int = Field(default=5, ge=1)  # so many mails that came back within soft_days: nothing more is sent
+    soft_days: int = Field(default=90, ge=1)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "BouncesSection":
+        if bool(self.folder) == bool(self.host):
+            raise _wrong("config.bounces_place")
+        if self.host and not (self.username and self.password):
+            raise _wrong("config.no_bounces_password", username=self.username)
+        return self
 
 
 class FeedSection(Frozen):
@@ -190,6 +213,84 @@ class FeedSection(Frozen):
         if not re.match(r"https?://[^/\s]+", value, re.I):
             raise _wrong("config.bad_feed", url=value)
         return value
+
+
+class GroupSection(Frozen):
+    """One kind of news that a subscriber chooses. `item_types`: what goes to it unless a submission says otherwise."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")  # kept with every subscriber: never changed
+    name: str = Field(min_length=1)
+    about: str = ""  # a line for citizens
+    item_types: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()  # offered on these only; left out: on every channel of the form
+
+
+class SubscriptionSection(Frozen):
+    """The citizens' form on the inbound process, where they subscribe and confirm."""
+
+    channels: tuple[str, ...] = ()  # offered; left out: every channel with recipients
+    groups: tuple[GroupSection, ...] = ()
+    # 个人信息保护法, art. 17: who asks is the office; why, how long and how to end it is said before anybody agrees
+    purpose: str = "按您选择的类别，向您发送本单位主动公开的政府信息"
+    hourly: int = Field(default=200, ge=1)  # so many invitations an hour in all
+    hourly_network: int = Field(default=20, ge=1)  # and from one network address
+
+    @model_validator(mode="after")
+    def _different_groups(self) -> "SubscriptionSection":
+        for ids in ([one.id for one in self.groups], [one.name for one in self.groups]):
+            if twice := sorted({id for id in ids if ids.count(id) > 1}):
+                raise _wrong("config.same_id", id=twice[0])
+        return self
+
+
+class NewsletterColumn(Frozen):
+    """A column of the newsletter (栏目) and what falls in it, one of each that is named; nothing named: all the rest.
+    Within it items stand in the order of what is named, then by the day on which they became public."""
+
+    name: str = Field(min_length=1, max_length=40)
+    item_types: tuple[str, ...] = ()
+    departments: tuple[str, ...] = ()
+    themes: tuple[str, ...] = ()
+
+
+class NewsletterSection(Frozen):
+    """The newsletter (通讯): on which days it comes out, what it is made of, where it goes. Times are the office's."""
+
+    name: str = Field(default="广电通讯", min_length=1, max_length=40)
+    days: tuple[Annotated[int, Field(ge=1, le=28)], ...] = Field(default=(1, 15), min_length=1)  # of every month
+    time: str = "09:00"  # at which it is sent
+    cut_off_hours: float = Field(default=24.0, ge=0, le=24 * 14)  # before that; what becomes public later waits
+    policy: Literal["back", "forward", "keep"] = "back"  # on a day off: the working day before, after, or that day
+    first: date | None = None  # nominal day of the first issue; left out: the next one when Fabu first runs
+    first_number: int = Field(default=0, ge=0)  # its number within the year; 0: its place among the year's days
+    first_running: int = Field(default=1, ge=1)  # its running total (总第…期)
+    editor: str  # whose drafts the issues are
+    item_type: str = "通讯"
+    channels: tuple[str, ...] = Field(min_length=1)  # where issues go
+    internal: bool = False  # 内部资料性出版物 instead of a public one (公开简报)
+    imprint: Mapping[str, str] = {}  # 准印证号, 编印单位 …: label and value, in order
+    columns: tuple[NewsletterColumn, ...] = Field(min_length=1)
+
+    @field_validator("days")
+    @classmethod
+    def _in_order(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(value)))
+
+    @field_validator("time")
+    @classmethod
+    def _a_time(cls, value: str) -> str:
+        if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
+            raise _wrong("config.bad_newsletter_time", time=value)
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> "NewsletterSection":
+        if self.first is not None and self.first.day not in self.days:
+            raise _wrong("config.newsletter_first", first=self.first.isoformat())
+        names = [column.name for column in self.columns]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise _wrong("config.newsletter_column", column=twice[0])
+        return self
 
 
 class BackupSection(Frozen):
@@ -242,7 +343,9 @@ class ChannelSection(BaseModel):
     # calls at once at most; left out: 32 where a call can be taken back (reached step by step), else 8
     senders: int | None = Field(default=None, ge=1, le=64)
     tries: int = Field(default=5, ge=1)  # sendings of one generation that may turn out not to have arrived
+    fresh_days: int | None = Field(default=None, ge=1)  # something new within so many days, or the staff is warned
     rehearsal: bool = False  # it reaches the sandbox, not the world: marked 演练
+    internal: bool = False  # it reaches units and persons of our own choice only, never the public
 
     @field_validator("quiet")
     @classmethod
@@ -287,7 +390,10 @@ class Settings(Frozen):
     law: LawSection = LawSection()
     holidays: Mapping[int, HolidayYear] = {}  # of years that `chinesecalendar` does not know yet, or has wrong
     mail: MailSection | None = None  # left out: no mails to the staff
+    bounces: BouncesSection | None = None  # left out: nobody reads what comes back
     checks: ChecksSection = ChecksSection()
+    subscription: SubscriptionSection | None = None  # left out: citizens cannot subscribe by themselves
+    newsletter: NewsletterSection | None = None  # left out: there is none
     backup: BackupSection = BackupSection()
     limits: LimitsSection = LimitsSection()
     item_types: tuple[str, ...] = ("通知", "公告", "公示", "意见", "报告")
@@ -321,11 +427,22 @@ class Settings(Frozen):
                 raise _wrong("config.unknown_type", type=item_type)
             if unknown := set(names) - self.channels.keys():
                 raise _wrong("config.unknown_default", type=item_type, channel=", ".join(sorted(unknown)))
+        form = self.subscription or SubscriptionSection()
+        for name in (*form.channels, *(name for group in form.groups for name in group.channels)):
+            if name not in self.channels:
+                raise _wrong("config.unknown_subscription", channel=name)
+        if self.newsletter is not None:
+            if self.newsletter.item_type not in self.item_types:
+                raise _wrong("config.newsletter_type", type=self.newsletter.item_type)
+            if unknown := set(self.newsletter.channels) - self.channels.keys():
+                raise _wrong("config.newsletter_channel", channel=", ".join(sorted(unknown)))
         for name, channel in self.channels.items():
             if channel.after and channel.after not in self.channels:
                 raise _wrong("config.unknown_after", channel=name, after=channel.after)
             if channel.call_seconds >= self.limits.lease_seconds:
                 raise _wrong("config.call_too_long", channel=name, limit=f"{self.limits.lease_seconds:g}")
+        if self.bounces is not None and self.bounces.channel not in self.channels:
+            raise _wrong("config.bounces_channel", channel=self.bounces.channel)
         for name in self.channels:
             chain = [name]
             while after := self.channels[chain[-1]].after:
@@ -364,12 +481,15 @@ def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     secret = environ.get(SECRET) or keys.get("secret", "")
     if not secret:
         raise ConfigError("config.no_secret", file=str(data / "secrets.json"))
+    sandbox_mail = environ.get(SANDBOX_MAIL) or local["sandbox_mail"].rpartition("/")[2] or "localhost:2525"
     facts = {
         "data": str(data),
         "portal_url": environ.get(PORTAL_URL) or local["portal"],
         "portal_key": environ.get(PORTAL_KEY) or keys.get("portal_key", ""),
         "inbound_url": environ.get(INBOUND_URL) or local["inbound"],
         "sandbox_url": environ.get(SANDBOX_URL) or local["sandbox"],
+        "sandbox_mail_host": sandbox_mail.rpartition(":")[0],
+        "sandbox_mail_port": sandbox_mail.rpartition(":")[2],
         "sandbox_password": environ.get(SANDBOX_PASSWORD) or keys.get("sandbox_password", ""),
     }
     try:
@@ -389,6 +509,8 @@ def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         document["holidays"] = {**document.get("holidays", {}), **_imported_holidays(data)}
         if isinstance(mail := document.get("mail"), dict):
             mail["password"] = environ.get(MAIL_PASSWORD) or _mail_password(data, mail)
+        if isinstance(bounces := document.get("bounces"), dict):
+            bounces["password"] = environ.get(BOUNCES_PASSWORD) or _mail_password(data, bounces)
         return Settings(**{**document, **given, "public_url": str(public).rstrip("/")})
     except tomllib.TOMLDecodeError as error:
         raise ConfigError("config.not_toml", file=str(file), detail=str(error)) from error
@@ -401,7 +523,7 @@ def load(data: Path, environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def _mail_password(data: Path, mail: Mapping[str, Any]) -> Any:
-    """The mail server's password from where [mail] says it stands; a file's path counts from the data directory."""
+    """A mail server's password from where its section says it stands; a file's path counts from the data directory."""
     if not (named := mail.get("password_file")):
         return mail.get("password", "")
     if (kept := _text(data / str(named))) is None:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from typing import Literal
@@ -62,20 +62,50 @@ class Inside:
 
 
 _kept: OrderedDict[str, Inside] = OrderedDict()
-_guard = threading.Lock()
+_looking: set[str] = set()
+_news = threading.Condition()
 
 
 def look(file: File) -> Inside:
     """What this attachment holds. Never raises: a file that cannot be read, or not in time, is a trace."""
-    with _guard:
+    with _news:
         if file.sha256 in _kept:
             _kept.move_to_end(file.sha256)
             return _kept[file.sha256]
-    inside = _look(file.content)
-    with _guard:
-        _kept[file.sha256] = inside
+    return _keep(file.sha256, _look(file.content))
+
+
+def look_within(files: Mapping[str, Callable[[], bytes]], seconds: float) -> dict[str, Inside]:
+    """What these attachments hold, by SHA-256, as far as it is known after so many seconds. What takes longer is looked
+    at to its end by itself, and known when asked again. Each value gives the bytes of one, if it must be read."""
+    with _news:
+        mine = [sha256 for sha256 in files if sha256 not in _kept and sha256 not in _looking]
+        _looking.update(mine)
+    if mine:
+        threading.Thread(target=_look_all, args=({one: files[one] for one in mine},), daemon=True).start()
+    until = time.monotonic() + seconds
+    with _news:
+        while not files.keys() <= _kept.keys() and (left := until - time.monotonic()) > 0:
+            _news.wait(left)
+        return {sha256: _kept[sha256] for sha256 in files if sha256 in _kept}
+
+
+def _look_all(files: Mapping[str, Callable[[], bytes]]) -> None:
+    for sha256, read in files.items():
+        inside = Inside(traces=(Trace("damaged"),))
+        try:
+            inside = _look(read())
+        finally:
+            _keep(sha256, inside)
+
+
+def _keep(sha256: str, inside: Inside) -> Inside:
+    with _news:
+        _looking.discard(sha256)
+        _kept[sha256] = inside
         while len(_kept) > MOST_KEPT:
             _kept.popitem(last=False)
+        _news.notify_all()
     return inside
 
 

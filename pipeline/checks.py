@@ -15,6 +15,7 @@ from datetime import date
 from channels.contract import Finding, Severity
 from config.settings import CheckKind
 from pipeline import attachments, phrases
+from pipeline.arrangement import REQUIRED_LABELS
 from pipeline.attachments import Inside
 from pipeline.drafts import Draft
 from pipeline.phrases import Phrase
@@ -94,26 +95,42 @@ class Rules:
 def report(rt: Runtime, draft: Draft, public: bool = True) -> list[Found]:
     """All that the checks find in a draft, saved or not, its attachments included; in the order of its fields. What is
     not to become public may hold numbers and marks: these are noted then, and stop nothing."""
+    insides = {file.sha256: attachments.look(file) for file in draft.files}
+    found = find(draft, _rules(rt), insides)
+    return found if public else [one.noted() for one in found]
+
+
+def report_typed(
+    rt: Runtime, draft: Draft, files: Iterable[tuple[str, str]], insides: Mapping[str, Inside]
+) -> list[Found]:
+    """The same for a text that is being written: of its attachments only names and SHA-256 are given, and what they
+    hold as far as it is known by now."""
+    rules = _rules(rt)
+    return find(draft, rules) + _in_files(files, insides, rules)
+
+
+def _rules(rt: Runtime) -> Rules:
+    """What the office has decided, today."""
     with rt.reading() as db:
         known = phrases.in_force(db, rt.now().astimezone(rt.settings.zone).date())
     given = rt.settings.checks
     phones = frozenset(_digits(phone) for phone in (rt.settings.office.phone, *given.allowed_phones))
-    severity = {kind: Severity(chosen) for kind, chosen in given.severity.items()}
-    insides = {file.sha256: attachments.look(file) for file in draft.files}
-    found = find(draft, Rules(phones, known, severity), insides)
-    return found if public else [one.noted() for one in found]
+    return Rules(phones, known, {kind: Severity(chosen) for kind, chosen in given.severity.items()})
 
 
 def find(draft: Draft, rules: Rules, insides: Mapping[str, Inside] | None = None) -> list[Found]:
     """What is wrong or doubtful. `insides`: what the draft's attachments hold, by SHA-256; others are not looked at."""
-    found = list(_missing(draft))
+    found = [*_missing(draft), *_internal(draft)]
     for name in FIELDS:
         found += _in_field(name, written(draft, name), rules)
-    for file in draft.files:
-        inside = (insides or {}).get(file.sha256)
-        if inside is not None:
-            found += _in_file(file.name, file.sha256, inside, rules)
+    if insides:
+        found += _in_files([(file.name, file.sha256) for file in draft.files], insides, rules)
     return found
+
+
+def _in_files(files: Iterable[tuple[str, str]], insides: Mapping[str, Inside], rules: Rules) -> list[Found]:
+    known = [(name, sha256, insides[sha256]) for name, sha256 in files if sha256 in insides]
+    return [one for name, sha256, inside in known for one in _in_file(name, sha256, inside, rules)]
 
 
 def written(draft: Draft, name: str) -> str:
@@ -154,6 +171,22 @@ def _missing(draft: Draft) -> Iterator[Found]:
         yield Found("check.summary_long", Severity.WARN, "summary", facts)
     if draft.summary and draft.summary.rstrip("。") == draft.title.rstrip("。"):
         yield Found("check.summary_repeats", Severity.WARN, "summary")
+
+
+OWN_NAMES = re.compile("本报|本刊")
+
+
+def _internal(draft: Draft) -> Iterator[Found]:
+    """Internal material does not call itself a newspaper or a journal, and its imprint is complete (domain: Print)."""
+    if draft.issue is None or not draft.issue.internal:
+        return
+    imprint = dict(draft.issue.imprint)
+    if missing := [label for label in REQUIRED_LABELS if not imprint.get(label, "").strip()]:
+        yield Found("check.imprint_missing", Severity.BLOCK, "text", {"labels": "、".join(missing)})
+    for name in ("title", "text", "summary"):
+        for match in OWN_NAMES.finditer(getattr(draft, name)):
+            facts = {"word": match[0]}
+            yield Found("check.internal_name", Severity.BLOCK, name, facts, match.start(), match.end(), match[0])
 
 
 # ── numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -26,7 +26,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from pipeline.models import ChannelStatus, Delivery, Subscriber, Suppression
+from config.settings import Settings
+from pipeline import audience
+from pipeline.models import ChannelStatus, Delivery, StoredIssue, Subscriber, Suppression
 from pipeline.rescue.hold import unfinished
 from pipeline.runtime import Opened, Runtime
 from pipeline.states import BREAKER_AFTER, State, move
@@ -192,7 +194,7 @@ def lease(rt: Runtime, db: Session, opened: Opened, found: Due) -> tuple[list[Cl
     if opened.section.late == "hold":
         rows = _hold_late(db, opened, rows, now, rt.settings.zone)
     if opened.adapter.addressed:
-        rows = _expand(db, opened, rows, now)
+        rows = _expand(rt.settings, db, opened, rows, now)
     return rows, total - len(rows)
 
 
@@ -207,6 +209,8 @@ def _hold_late(db: Session, opened: Opened, rows: list[Claimed], now: datetime, 
                 Delivery.channel == section.after,
                 Delivery.recipient == "",
                 Delivery.confirmed_at.is_not(None),
+                # A newsletter has its day: that its page was held up, too, makes it no less late.
+                ~exists().where(StoredIssue.item_id == Delivery.item_id),
             )
         )
         seen = {item_id: at for item_id, at in found if at is not None}
@@ -230,7 +234,7 @@ def _hold_late(db: Session, opened: Opened, rows: list[Claimed], now: datetime, 
     return [row for row in rows if row not in overdue]
 
 
-def _expand(db: Session, opened: Opened, rows: list[Claimed], now: datetime) -> list[Claimed]:
+def _expand(settings: Settings, db: Session, opened: Opened, rows: list[Claimed], now: datetime) -> list[Claimed]:
     """Copy the recipients of slots that have fallen due, once; the slot itself is then handed over to them."""
     for slot in (row for row in rows if row.slot_id is None):
         suppressed = exists().where(Suppression.channel == opened.name, Suppression.address == Subscriber.address)
@@ -256,7 +260,8 @@ def _expand(db: Session, opened: Opened, rows: list[Claimed], now: datetime) -> 
             "looks": literal(0),
             "reference": literal(""),
         }
-        chosen = select(*columns.values()).where(Subscriber.channel == opened.name, ~suppressed).order_by(Subscriber.id)
+        chosen = select(*columns.values()).where(Subscriber.channel == opened.name, ~suppressed)
+        chosen = chosen.where(audience.told(audience.of_slot(settings, db, slot.id))).order_by(Subscriber.id)
         db.execute(insert(Delivery).from_select(list(columns), chosen, include_defaults=False))
         copied = db.scalar(select(func.count()).where(Delivery.slot_id == slot.id)) or 0
         outcome = State.ACCEPTED if copied else State.SKIPPED

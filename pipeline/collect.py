@@ -20,11 +20,12 @@ from config.settings import FeedSection
 from pipeline import feeds, review, staff
 from pipeline.database import insert_for
 from pipeline.decisions import Actor, Decision, Refused, audit, may, permit
+from pipeline.desk import unanswered
 from pipeline.drafts import Draft
 from pipeline.feeds import Entry, FeedError
 from pipeline.fetch import Fetched, FetchError, fetch
 from pipeline.intake import type_of
-from pipeline.models import Feed, FeedEntry
+from pipeline.models import Feed, FeedEntry, Item
 from pipeline.runtime import Runtime
 
 MOST_NEW = 200  # drafts that one visit makes; the rest comes with the next
@@ -332,11 +333,28 @@ class SourceChange:
 
 
 def changes_of(rt: Runtime, item_id: int) -> list[SourceChange]:
-    """What sources changed after an item was made of it; empty for most items."""
-    changed = select(FeedEntry).where(FeedEntry.item_id == item_id, FeedEntry.changed_at.is_not(None))
+    """What sources changed after an item was made of it, and nobody answered yet by an edit or by `compared`; empty for
+    most items."""
+    changed = select(FeedEntry).where(FeedEntry.item_id == item_id, unanswered())
     with rt.reading() as db:
         rows = db.scalars(changed.order_by(FeedEntry.id))
         return [SourceChange(row.feed_url, row.link, row.changed_at) for row in rows if row.changed_at]
+
+
+def compared(rt: Runtime, actor: Actor, item_id: int) -> int:
+    """The changed sources were compared with the item, which stays as it is. Returns how many. Raises Refused."""
+    with rt.writing() as db:
+        item = db.get(Item, item_id)
+        if item is None:
+            raise Refused("item.unknown", item=str(item_id))
+        permit(actor, Decision.COMPARE, item.department)
+        rows = db.scalars(select(FeedEntry).where(FeedEntry.item_id == item_id, unanswered()).with_for_update()).all()
+        if not rows:
+            raise Refused("collect.nothing_changed")
+        for row in rows:
+            row.changed_at = None
+        audit(rt, db, actor, Decision.COMPARE, item_id, count=len(rows))
+        return len(rows)
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def _look_at(rt: Runtime, items: Collection[int]) -> None:
     with rt.reading() as db:
         known = set(db.scalars(select(Publication.item_id).where(Publication.item_id.in_(items))))
         unknown = [item for item in items if item not in known]
-        found = db.execute(_first_seen(rt, unknown)).all() if unknown else []
+        found = db.execute(first_seen(rt, unknown)).all() if unknown else []
     new = [
         {"item_id": item, "day": at.astimezone(zone).date(), "department": of, "formed_on": formed, "withdrawn": gone}
         for item, at, of, formed, gone in found
@@ -139,7 +139,7 @@ def _withdrawn(item: InstrumentedAttribute[int]) -> ColumnElement[bool]:
     return ~exists().where(Submission.item_id == item, Submission.stage == Stage.APPROVED)
 
 
-def _first_seen(rt: Runtime, items: Collection[int]) -> Select[int, datetime, str, date, bool]:
+def first_seen(rt: Runtime, items: Collection[int]) -> Select[int, datetime, str, date, bool]:
     """When each of these items was first confirmed on any channel, its department, the date formed of the text that was
     there, and whether it is withdrawn by now. A rehearsal (演练) is seen by nobody; a withdrawal has no text."""
     rehearsals = [one.name for one in rt.channels.values() if one.section.rehearsal]

@@ -45,6 +45,7 @@ class Decision(StrEnum):
     POST = "post"
     UNPOST = "unpost"
     POSTPONE = "postpone"
+    COMPARE = "compare"
     PAUSE = "pause"
     RESUME = "resume"
     RESTORE = "restore"
@@ -61,6 +62,11 @@ class Decision(StrEnum):
     PASSWORD = "password"
     TOKEN = "token"
     WORDS = "words"
+    BUILD = "build"
+    ARRANGE = "arrange"
+    TRY = "try"
+    SKIP = "skip"
+    FOLLOW = "follow"
 
 
 _WRITERS = frozenset({"author", "editor"})
@@ -82,6 +88,7 @@ PERMITS: dict[Decision, frozenset[str]] = {
     Decision.POST: _WRITERS,
     Decision.UNPOST: _WRITERS,
     Decision.POSTPONE: frozenset({"editor", "officer", "leader"}),
+    Decision.COMPARE: _WRITERS,
     Decision.PAUSE: _DESK,
     Decision.RESUME: _DESK,
     Decision.RESTORE: frozenset({"admin"}),
@@ -98,6 +105,10 @@ PERMITS: dict[Decision, frozenset[str]] = {
     Decision.PASSWORD: _EVERYBODY,
     Decision.TOKEN: _EVERYBODY,
     Decision.WORDS: frozenset({"editor", "officer", "admin"}),
+    Decision.BUILD: frozenset({"editor"}),
+    Decision.ARRANGE: frozenset({"editor"}),
+    Decision.TRY: frozenset({"editor", "officer", "leader"}),
+    Decision.SKIP: frozenset({"editor", "leader"}),
 }
 
 

@@ -124,6 +124,16 @@ def permit_withdrawal(rt: Runtime, db: Session, actor: Actor) -> str:
     return ""
 
 
+def may_withdraw(rt: Runtime, actor: Actor) -> bool:
+    """Would `permit_withdrawal` let it pass? For screens that show only what their reader may do."""
+    with rt.reading() as db:
+        try:
+            permit_withdrawal(rt, db, actor)
+        except Refused:
+            return False
+    return True
+
+
 def today(rt: Runtime) -> date:
     return rt.now().astimezone(rt.settings.zone).date()
 

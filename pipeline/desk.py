@@ -10,7 +10,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ScalarSelect, and_, func, or_, select
+from sqlalchemy import ColumnElement, ScalarSelect, and_, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from channels.contract import Evidence
@@ -20,9 +20,9 @@ from pipeline.decisions import PERMITS, Decision, Refused, review_role
 from pipeline.drafts import Draft, read_draft
 from pipeline.models import (
     Approval,
-    AuditLine,
     ChannelStatus,
     Delivery,
+    FeedEntry,
     Item,
     Posting,
     Revision,
@@ -33,6 +33,7 @@ from pipeline.reach import read_error
 from pipeline.reasons import Reasoned
 from pipeline.runtime import Runtime
 from pipeline.states import Disclosure, Stage, State
+from pipeline.submissions import SOURCE_CHANGED
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Unsubmitted(StrEnum):
     DRAFT = "draft"  # never submitted, or edited since
     RETURNED = "returned"  # by a reviewer, with a reason
     CORRECTION = "correction"  # of an item that is in force
+    SOURCE_CHANGED = "source_changed"  # an issue whose review fell: something in it was withdrawn or corrected
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,29 @@ class Trouble:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A feed's entry became this item, and its source changed it since."""
+
+    item: int
+    title: str
+    link: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True)
+class Public:
+    """An item in force, which somebody may want to withdraw at once."""
+
+    item: int
+    index_number: str
+    title: str
+    since: datetime | None
+
+
+LATEST = 5  # items in force that a desk lists
+
+
+@dataclass(frozen=True)
 class Desk:
     """What there is to do for one person."""
 
@@ -137,6 +162,8 @@ class Desk:
     under_review: tuple[Waiting, ...]  # of their own, before others
     troubles: tuple[Trouble, ...]
     notices: tuple[Notice, ...]
+    sources: tuple[Source, ...] = ()
+    public: tuple[Public, ...] = ()  # the latest, for those who may withdraw
 
 
 def desk(rt: Runtime, person: Person) -> Desk:
@@ -153,7 +180,12 @@ def desk(rt: Runtime, person: Person) -> Desk:
             written = _written_by(db, person.id, {notice.item for notice in notices})
             notices = [notice for notice in notices if notice.item in written]
         drafts = _drafts(rt, db, person.id)
-    return Desk(tuple(drafts), tuple(reviews), tuple(own), tuple(troubles), tuple(notices))
+        sources = _sources(db, person) if person.roles & PERMITS[Decision.COMPARE] else []
+        withdraws = any(one.roles & PERMITS[Decision.WITHDRAW] for one in (person, *represents))
+        public = _public(db) if withdraws else []
+    return Desk(
+        tuple(drafts), tuple(reviews), tuple(own), tuple(troubles), tuple(notices), tuple(sources), tuple(public)
+    )  # fmt: skip
 
 
 def reviews_waiting(rt: Runtime) -> list[Waiting]:
@@ -318,15 +350,14 @@ def _drafts(rt: Runtime, db: Session, person_id: str | None = None) -> list[Draf
     ).all()
     items = [item.id for item, _, _ in found]
     in_force = _in_force(db, items)
-    returned = select(AuditLine.item_id, AuditLine.person).where(AuditLine.decision == Decision.RETURN.value)
-    returned = returned.where(AuditLine.item_id.in_(items)).order_by(AuditLine.id)
-    by = {item: person for item, person in db.execute(returned)}  # noqa: C416  (a Row is no pair to the type checker)
     lines = []
     for item, revision, submission in found:
         back = submission is not None and submission.stage is Stage.RETURNED
         state = Unsubmitted.RETURNED if back else Unsubmitted.DRAFT
         if not back and item.id in in_force:
             state = Unsubmitted.CORRECTION
+        if submission is not None and submission.stage is Stage.VOIDED and submission.reason == SOURCE_CHANGED:
+            state = Unsubmitted.SOURCE_CHANGED if submission.revision_id == revision.id else state
         lines.append(
             DraftLine(
                 item=item.id,
@@ -337,7 +368,7 @@ def _drafts(rt: Runtime, db: Session, person_id: str | None = None) -> list[Draf
                 author=revision.author,
                 state=state,
                 reason=submission.reason if back else "",
-                returned_by=by.get(item.id, "") if back else "",
+                returned_by=submission.closed_by if back else "",
                 since=(submission.closed_at if back else None) or revision.created_at,
                 clock=None if item.id in in_force else _clock(rt, revision.formed_on),
                 submission=submission.id if submission is not None else 0,
@@ -362,6 +393,34 @@ def _clock(rt: Runtime, formed_on: date) -> Clock:
     last = workdays.disclosure_deadline(rt.settings, formed_on)
     left = workdays.workdays_left(rt.settings, deputies.today(rt), last)
     return Clock(last.day, left, last.provisional)
+
+
+def unanswered() -> ColumnElement[bool]:
+    """Of a feed's entry: its source changed it, and nobody edited its item since."""
+    newer = select(Revision.id).where(Revision.item_id == FeedEntry.item_id, Revision.created_at > FeedEntry.changed_at)
+    return and_(FeedEntry.changed_at.is_not(None), ~newer.exists())
+
+
+def _sources(db: Session, person: Person) -> list[Source]:
+    """Changed sources of the items that this person wrote; an editor's are all of them."""
+    changed = select(FeedEntry, _latest_title(FeedEntry.item_id)).where(unanswered()).order_by(FeedEntry.changed_at)
+    if "editor" not in person.roles:
+        own = select(Revision.item_id).where(Revision.author == person.id)
+        changed = changed.where(FeedEntry.item_id.in_(own))
+    rows = db.execute(changed)
+    return [Source(row.item_id, title, row.link, row.changed_at) for row, title in rows if row.changed_at]
+
+
+def _public(db: Session) -> list[Public]:
+    """What was approved last and is in force."""
+    approved = (
+        select(Submission, Item.index_number, _latest_title(Submission.item_id))
+        .join(Item, Item.id == Submission.item_id)
+        .where(Submission.stage == Stage.APPROVED, Submission.disclosure == Disclosure.PROACTIVE)
+        .order_by(Submission.id.desc())
+        .limit(LATEST)
+    )
+    return [Public(one.item_id, number or "", title, one.closed_at) for one, number, title in db.execute(approved)]
 
 
 def _written_by(db: Session, person_id: str, items: Collection[int]) -> set[int]:

@@ -58,7 +58,7 @@ def _lines(draft: Draft) -> list[str]:
 
 _FIELDS = (
     "title", "item_type", "department", "formed_on", "document_number", "summary", "theme", "keywords", "source",
-    "short_title", "sms_text", "period", "objection_contact", "corrects",
+    "short_title", "sms_text", "period", "objection_contact", "corrects", "validity",
 )  # fmt: skip
 
 

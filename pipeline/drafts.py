@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from channels.contract import File, Message, Office
 from channels.document import parse
 from pipeline import staff
+from pipeline.arrangement import Arrangement
 from pipeline.catalogue import expected_index_number
 from pipeline.decisions import Refused, plain
 from pipeline.models import Blob, Item, Revision
@@ -25,7 +26,8 @@ FILE_NAME_CHARACTERS = 80  # in Chinese 240 bytes: file systems take 255
 
 @dataclass(frozen=True)
 class Draft:
-    """One item as it is written: text in official style and the fields of its catalogue entry (domain: Catalogue)."""
+    """One item as it is written: text in official style and the fields of its catalogue entry (domain: Catalogue).
+    `issue`: what a number of the newsletter is made of; `text` then is the same as a plain text."""
 
     title: str
     text: str
@@ -44,6 +46,7 @@ class Draft:
     corrects: str = ""
     validity: str = VALIDITIES[0]
     files: tuple[File, ...] = ()
+    issue: Arrangement | None = None
 
 
 def checked(rt: Runtime, draft: Draft) -> Draft:
@@ -51,6 +54,8 @@ def checked(rt: Runtime, draft: Draft) -> Draft:
     limits = rt.settings.limits
     texts = [field.name for field in fields(Draft) if isinstance(getattr(draft, field.name), str)]
     kept: dict[str, Any] = {}
+    if draft.issue is not None:
+        draft = replace(draft, text=draft.issue.text)
     for name in texts:
         value = plain(getattr(draft, name), name)
         kept[name] = value if name == "text" else _one_line(value)
@@ -103,6 +108,8 @@ def store_revision(rt: Runtime, db: Session, item: Item, author: str, draft: Dra
     """Keep a checked draft as the item's next revision. `content_hash` is over the very bytes that are stored."""
     store_files(db, draft.files)
     document = asdict(replace(draft, files=()))
+    if document.pop("issue") is not None and draft.issue is not None:
+        document["issue"] = draft.issue.data()
     document["files"] = [[file.name, file.media_type, file.sha256] for file in draft.files]
     content = json.dumps(document, ensure_ascii=False, sort_keys=True, default=date.isoformat).encode()
     number = (db.scalar(select(func.max(Revision.number)).where(Revision.item_id == item.id)) or 0) + 1
@@ -135,7 +142,7 @@ def read_draft(db: Session, revision: Revision) -> Draft:
     entries = document.pop("files")
     blobs = db.scalars(select(Blob).where(Blob.sha256.in_([sha256 for _, _, sha256 in entries])))
     contents = {blob.sha256: blob.content for blob in blobs}
-    period = document.pop("period")
+    period, issue = document.pop("period"), document.pop("issue", None)
     return Draft(
         **{
             **document,
@@ -143,13 +150,34 @@ def read_draft(db: Session, revision: Revision) -> Draft:
             "keywords": tuple(document["keywords"]),
             "period": (date.fromisoformat(period[0]), date.fromisoformat(period[1])) if period else None,
             "files": tuple(File(name, media_type, contents[sha256]) for name, media_type, sha256 in entries),
+            "issue": Arrangement.read(issue) if issue is not None else None,
         }
     )
 
 
-def compose(rt: Runtime, item: Item, revision_number: int, draft: Draft) -> Message:
-    """What channels render: the draft with its index number, its permanent address, and who publishes it."""
-    return _message(rt, item.id, item.index_number or "", revision_number, draft)
+def read_issue(revision: Revision) -> Arrangement | None:
+    """What this number of the newsletter is made of; None: it is none. Attachments are not read."""
+    issue = json.loads(revision.content).get("issue")
+    return Arrangement.read(issue) if issue is not None else None
+
+
+def keep_issue(db: Session, item_id: int, draft: Draft) -> Draft:
+    """A draft from an ordinary form, which knows no arrangement, with that of the item's latest revision where it is a
+    number of the newsletter. Raises Refused when its text was changed: that is made of its entries."""
+    latest = db.scalars(
+        select(Revision).where(Revision.item_id == item_id).order_by(Revision.number.desc()).limit(1)
+    ).one_or_none()
+    if draft.issue is not None or latest is None or (issue := read_issue(latest)) is None:
+        return draft
+    if draft.text.split() != issue.text.split():
+        raise Refused("issue.edit_entries")
+    return replace(draft, issue=issue)
+
+
+def compose(rt: Runtime, item: Item, revision_number: int, draft: Draft, corrected: bool = False) -> Message:
+    """What channels render: the draft with its index number, its permanent address, and who publishes it. `corrected`:
+    an earlier revision has gone out."""
+    return replace(_message(rt, item.id, item.index_number or "", revision_number, draft), corrected=corrected)
 
 
 def compose_unsubmitted(rt: Runtime, item_id: int | None, draft: Draft) -> Message:
@@ -168,7 +196,7 @@ def _message(rt: Runtime, number: int, index_number: str, revision_number: int, 
         number=number,
         index_number=index_number,
         title=draft.title,
-        blocks=parse(draft.text),
+        blocks=draft.issue.blocks if draft.issue is not None else parse(draft.text),
         item_type=draft.item_type,
         department=staff.names(rt).department(draft.department),
         office=Office(office.name, office.code, office.phone, office.address, office.short_name),
@@ -187,4 +215,5 @@ def _message(rt: Runtime, number: int, index_number: str, revision_number: int, 
         corrects=draft.corrects,
         validity=draft.validity,
         files=draft.files,
+        issue=draft.issue.issue(lambda item: f"{rt.settings.public_url}/i/{item}") if draft.issue is not None else None,
     )

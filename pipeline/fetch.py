@@ -81,7 +81,26 @@ def fetch(
     asked = {"User-Agent": "fabu", "Accept": accept, "Accept-Encoding": "gzip", "Connection": "close"}
     asked |= {"If-None-Match": etag} if etag else {}
     asked |= {"If-Modified-Since": last_modified} if last_modified else {}
-    visit, end = _Visit(asked, largest, resolve, private), Future[Fetched | Unchanged]()
+    return _within(seconds, _Visit(asked, largest, resolve, private), url)
+
+
+def probe(url: str, *, private: bool = False, seconds: float = SECONDS, resolve: Resolve = look_up) -> str:
+    """Is there something at an http or https address? Asked with HEAD, and once more with GET where that is not
+    answered well: not every server knows HEAD. No body is read. Returns its content type. Raises FetchError; `private`
+    as for `fetch`."""
+    asked = {"User-Agent": "fabu", "Accept": "*/*", "Connection": "close"}
+    for method in ("HEAD", "GET"):
+        try:
+            found = _within(seconds, _Visit(asked, 0, resolve, private, method, head_only=True), url)
+            return found.content_type if isinstance(found, Fetched) else ""
+        except FetchError as error:
+            if method == "GET" or error.code not in ("fetch.status", "fetch.broke_off", "fetch.silent"):
+                raise
+    raise AssertionError
+
+
+def _within(seconds: float, visit: "_Visit", url: str) -> Fetched | Unchanged:
+    end = Future[Fetched | Unchanged]()
 
     def run() -> None:
         try:
@@ -158,6 +177,8 @@ class _Visit:
     largest: int
     resolve: Resolve
     private: bool
+    method: str = "GET"
+    head_only: bool = False  # whatever the method: no body is read, and every 2xx will do
     line: socket.socket | None = None
     given_up: bool = False
     _own: tuple[str, int] | None = None  # host and port that may be in the own network
@@ -195,13 +216,15 @@ class _Visit:
         connection = (_Secure if url.scheme == "https" else _Plain)(host, port, timeout=_EACH_SECONDS)
         connection.open = self._open
         try:
-            connection.request("GET", url.request_uri, headers=dict(self.asked))
+            connection.request(self.method, url.request_uri, headers=dict(self.asked))
             self.line = connection.sock
             if self.given_up:
                 raise TimeoutError
             answer = connection.getresponse()
             said = answer.headers
             match answer.status:
+                case status if self.head_only and 200 <= status < 300:
+                    return b"", said.get("Content-Type", ""), "", ""
                 case 200:
                     content_type, etag, modified = (said.get(name, "") for name in _KEPT)
                     return self._read(answer), content_type, etag, modified

@@ -12,7 +12,7 @@ from config.settings import Person
 from pipeline import deputies
 from pipeline.decisions import Refused, review_role
 from pipeline.drafts import Draft, read_draft
-from pipeline.models import Approval, Delivery, Item, Revision, Submission
+from pipeline.models import Approval, Delivery, Item, Revision, Ruling, Submission
 from pipeline.runtime import Runtime
 from pipeline.states import Stage, State
 
@@ -61,14 +61,6 @@ class Query:
     sent: bool = False  # only what was ever approved for a channel
     channel: str = ""
     state: State | None = None  # of one of its deliveries, on `channel` where that is given
-
-
-def date_of(text: str) -> date | None:
-    """A day that somebody typed, or None: a filter that cannot be read asks for nothing."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
 
 
 @dataclass(frozen=True)
@@ -255,6 +247,7 @@ class Given:
     at: datetime
     on_behalf_of: str = ""  # whom a deputy stood in for
     recorded_by: str = ""  # who entered what was signed on paper (代录)
+    scan: str = ""  # SHA-256 of that sheet's scan
 
 
 @dataclass(frozen=True)
@@ -269,6 +262,10 @@ class Round:
     hash: str
     approvals: tuple[Given, ...]
     closed_at: datetime | None
+    closed_by: str = ""  # who returned or refused it
+    recorded_by: str = ""  # who entered what was signed on paper (代录)
+    scan: str = ""  # SHA-256 of that sheet's scan
+    ruling: str = ""  # dropped, replaced: nobody approved it, an issue followed an item in it (`pipeline.rulings`)
 
 
 @dataclass(frozen=True)
@@ -302,13 +299,16 @@ def history(rt: Runtime, item_id: int) -> History:
         submissions = db.scalars(
             select(Submission).where(Submission.item_id == item_id).order_by(Submission.id.desc())
         ).all()
+        ruled = select(Ruling.submission_id, Ruling.change)
+        ruled = ruled.where(Ruling.submission_id.in_([one.id for one in submissions]))
+        rulings = {submission: change for submission, change in db.execute(ruled)}  # noqa: C416  (a Row is no pair)
         approvals: dict[int, list[Given]] = {}
         for one in db.scalars(
             select(Approval)
             .where(Approval.submission_id.in_([each.id for each in submissions]))
             .order_by(Approval.level)
         ):
-            given = Given(one.role, one.person, one.at, one.on_behalf_of, one.recorded_by)
+            given = Given(one.role, one.person, one.at, one.on_behalf_of, one.recorded_by, one.scan_sha256)
             approvals.setdefault(one.submission_id, []).append(given)
         return History(
             line=_line(rt, db, item, revisions[0]),
@@ -317,7 +317,8 @@ def history(rt: Runtime, item_id: int) -> History:
             rounds=tuple(
                 Round(
                     numbers[one.revision_id], one.submitted_by, one.submitted_at, one.stage, one.reason, one.hash,
-                    tuple(approvals.get(one.id, ())), one.closed_at,
+                    tuple(approvals.get(one.id, ())), one.closed_at, one.closed_by, one.recorded_by, one.scan_sha256,
+                    rulings.get(one.id, ""),
                 )
                 for one in submissions
             ),

@@ -96,7 +96,7 @@ def _worded(rt: Runtime, spoken: Mapping[str, str], names: staff.Names, name: st
     match name:
         case "hash" | "voided":
             return text[:12]
-        case "person" | "deputy" | "on_behalf_of" | "added" | "changed":
+        case "person" | "for_person" | "deputy" | "on_behalf_of" | "added" | "changed":
             return names.person(text)
         case "department" | "in_charge":
             return names.department(text)
@@ -104,6 +104,8 @@ def _worded(rt: Runtime, spoken: Mapping[str, str], names: staff.Names, name: st
             return rt.channels[text].section.label if text in rt.channels else text
         case "roles" | "level":
             return "、".join(spoken.get(f"role.{one}", one) for one in text.split())
+        case "signed":
+            return spoken.get(f"did.{text}", text)
         case "class":
             return spoken.get(f"disclosure.{text}", text)
         case "reason":  # of a refusal: the ground before it

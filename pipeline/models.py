@@ -145,6 +145,12 @@ class Submission(Base):
     stage: Mapped[Stage] = mapped_column(checked(Stage))
     reason: Mapped[str] = mapped_column(Text, default="")
     closed_at: Mapped[datetime | None] = mapped_column(UTCTime)
+    # groups of subscribers that it goes to, where there are recipients: ids with blanks between; None: its item type's
+    groups: Mapped[str | None] = mapped_column(Text)
+    closed_by: Mapped[str] = mapped_column(String(40), server_default="")  # who returned or refused it
+    # decided on the paper review sheet, and entered by somebody else with its scan (代录)
+    recorded_by: Mapped[str] = mapped_column(String(40), server_default="")
+    scan_sha256: Mapped[str] = mapped_column(String(64), server_default="")
 
 
 class Approval(Base):
@@ -338,6 +344,7 @@ class Posting(Base):
     place: Mapped[str] = mapped_column(Text)
     posted_by: Mapped[str] = mapped_column(String(40))
     posted_at: Mapped[datetime] = mapped_column(UTCTime)
+    photo_sha256: Mapped[str] = mapped_column(String(64), server_default="")  # of how it hangs there; "": none
     down_due: Mapped[date | None] = mapped_column(Date)  # the day after a 公示's period
     removed_by: Mapped[str | None] = mapped_column(String(40))
     removed_at: Mapped[datetime | None] = mapped_column(UTCTime)
@@ -586,3 +593,147 @@ class CountMark(Base):
     read: Mapped[int] = mapped_column(BigInteger)
     again: Mapped[int] = mapped_column(BigInteger)
     at: Mapped[datetime] = mapped_column(UTCTime)
+
+
+class StoredIssue(Base):
+    """A number of the newsletter that is to come out, one for each day named by the calendar (`nominal`). `item_id`: it
+    as an item like any other, once it was assembled. `pipeline.issues` says where its numbers come from."""
+
+    __tablename__ = "issue"
+    __table_args__ = (UniqueConstraint("year", "number"),)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    nominal: Mapped[date] = mapped_column(Date, unique=True)
+    year: Mapped[int]
+    number: Mapped[int]  # within the year
+    running: Mapped[int] = mapped_column(unique=True)  # for ever
+    out_on: Mapped[date] = mapped_column(Date)
+    cut_off_at: Mapped[datetime] = mapped_column(UTCTime)
+    send_at: Mapped[datetime] = mapped_column(UTCTime)
+    made_at: Mapped[datetime] = mapped_column(UTCTime)
+    item_id: Mapped[int | None] = mapped_column(ForeignKey("item.id"), unique=True)
+    built_at: Mapped[datetime | None] = mapped_column(UTCTime)  # the last time
+
+
+class IssueEntry(Base):
+    """An item was offered to an issue: to one only, whatever becomes of it there. `place`: the column whose rule took
+    it, "" none did; `dropped`: it is not in the issue's latest text."""
+
+    __tablename__ = "issue_entry"
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), primary_key=True, autoincrement=False)
+    issue_id: Mapped[int] = mapped_column(ForeignKey("issue.id"), index=True)
+    place: Mapped[str] = mapped_column(String(40))
+    dropped: Mapped[bool]
+    offered_at: Mapped[datetime] = mapped_column(UTCTime)
+
+
+class SkippedIssue(Base):
+    """A person decided that no issue comes out for this day: left out, or merged into a later one (`into`)."""
+
+    __tablename__ = "issue_skip"
+    nominal: Mapped[date] = mapped_column(Date, primary_key=True)
+    into: Mapped[date | None] = mapped_column(Date)
+    reason: Mapped[str] = mapped_column(Text)
+    set_by: Mapped[str] = mapped_column(String(40))
+    set_at: Mapped[datetime] = mapped_column(UTCTime)
+
+
+class Ruling(Base):
+    """A submission of an issue that nobody approved: it followed by rule from an approved one, because of what was
+    decided about an item in it. Never changed."""
+
+    __tablename__ = "ruling"
+    submission_id: Mapped[int] = mapped_column(ForeignKey("submission.id"), primary_key=True, autoincrement=False)
+    from_submission: Mapped[int] = mapped_column(ForeignKey("submission.id"))
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))  # the item in it
+    change: Mapped[str] = mapped_column(String(20))  # dropped, replaced
+    at: Mapped[datetime] = mapped_column(UTCTime)
+
+
+class SubscriberGroup(Base):
+    """A kind of news that a subscriber chose (settings: subscription.groups). One with none is told of everything."""
+
+    __tablename__ = "subscriber_group"
+    subscriber_id: Mapped[int] = mapped_column(ForeignKey("subscriber.id", ondelete="CASCADE"), primary_key=True)
+    group_id: Mapped[str] = mapped_column(String(40), primary_key=True, index=True)
+
+
+class OptIn(Base):
+    """Somebody typed this address into the citizens' form: whoever reads it is asked once, and only their yes makes a
+    subscriber. Deleted two days later, whatever became of it. `network`: whence it came, as a keyed hash; `claimed_at`:
+    the invitation is sent, or was (at most once); `tries`: codes that were typed."""
+
+    __tablename__ = "opt_in"
+    __table_args__ = (Index("ix_opt_in_address", "channel", "address"),)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    channel: Mapped[str] = mapped_column(String(40))
+    address: Mapped[str] = mapped_column(String(200))
+    groups: Mapped[str] = mapped_column(Text)  # ids with blanks between
+    network: Mapped[str] = mapped_column(String(32))
+    asked_at: Mapped[datetime] = mapped_column(UTCTime, index=True)
+    claimed_at: Mapped[datetime | None] = mapped_column(UTCTime)
+    failures: Mapped[int] = mapped_column(default=0)
+    try_after: Mapped[datetime | None] = mapped_column(UTCTime)
+    tries: Mapped[int] = mapped_column(default=0)
+    confirmed_at: Mapped[datetime | None] = mapped_column(UTCTime)
+
+
+class ColumnStanding(Base):
+    """How a column of a public side stood when it was last asked (channels.contract.Standing)."""
+
+    __tablename__ = "column_standing"
+    channel: Mapped[str] = mapped_column(String(40), primary_key=True)
+    id: Mapped[str] = mapped_column(String(80), primary_key=True)
+    place: Mapped[int]  # in the order of the other side
+    name: Mapped[str] = mapped_column(String(200))
+    items: Mapped[int]
+    updated_at: Mapped[datetime | None] = mapped_column(UTCTime)
+    limit_days: Mapped[int | None]
+    read_at: Mapped[datetime] = mapped_column(UTCTime)
+
+
+class Crawl(Base):
+    """One walk through our public site, looking for dead links. `complete`: no bound cut it short."""
+
+    __tablename__ = "crawl"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(UTCTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UTCTime)
+    pages: Mapped[int] = mapped_column(default=0)
+    links: Mapped[int] = mapped_column(default=0)
+    complete: Mapped[bool] = mapped_column(default=False)
+
+
+class DeadLink(Base):
+    """A link that leads nowhere, as the last crawl found it. `page`: one of ours that carries it."""
+
+    __tablename__ = "dead_link"
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)  # of the address
+    url: Mapped[str] = mapped_column(Text)
+    page: Mapped[str] = mapped_column(Text)
+    pages: Mapped[int]  # how many carry it
+    error: Mapped[str] = mapped_column(Text)  # JSON {code, facts}
+    since: Mapped[datetime] = mapped_column(UTCTime)
+
+
+class BounceKind(StrEnum):
+    """What a mail that came back says of the address it was sent to."""
+
+    HARD = "hard"  # nobody there
+    SOFT = "soft"  # not this time: full, too large, refused by a filter
+    DELAYED = "delayed"  # the server goes on trying
+    COMPLAINT = "complaint"  # its reader called it spam
+
+
+class Bounce(Base):
+    """A mail that came back, read once: by the SHA-256 of its bytes. `address` and `delivery_id`: of the mail that it
+    speaks of; without them it is an orphan. `status`: enhanced code (RFC 3463)."""
+
+    __tablename__ = "bounce"
+    __table_args__ = (Index("ix_bounce_address", "channel", "address"), Index("ix_bounce_read_at", "read_at"))
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    channel: Mapped[str] = mapped_column(String(40))
+    kind: Mapped[BounceKind] = mapped_column(checked(BounceKind))
+    status: Mapped[str] = mapped_column(String(20))
+    address: Mapped[str] = mapped_column(String(200))
+    delivery_id: Mapped[int | None] = mapped_column(BigInteger)  # no foreign key: it may be unknown after a restore
+    read_at: Mapped[datetime] = mapped_column(UTCTime)

@@ -7,10 +7,7 @@ did not take is let go again and kept for the next time.
 
 import json
 import re
-import smtplib
-import ssl
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.errors import HeaderParseError
@@ -23,10 +20,11 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import CursorResult, select, update
 
+from channels import smtp
 from channels.contract import DeliveryError, InDoubt, Rejected, Unavailable
 from config.locale import Language, say
 from config.settings import MailSection, Person
-from pipeline import staff
+from pipeline import staff, standing
 from pipeline.database import insert_for
 from pipeline.decisions import Refused
 from pipeline.desk import Clock, Desk, Trouble, Unsubmitted, Waiting, desk
@@ -37,7 +35,7 @@ from pipeline.states import State, backoff
 from pipeline.words import problem
 
 SERVER = "@mail"  # the mail server's line among the channels' conditions: no channel's name has an @ in front
-SECONDS = 20.0  # for each answer of the mail server
+SECONDS = 30.0  # for one mail, connecting included
 NEAR = 3  # working days before a legal deadline
 SETTLES = timedelta(minutes=10)  # what is in doubt is looked at by the machine first
 TROUBLED = frozenset({"editor", "admin", "officer"})  # roles that are told of deliveries in trouble
@@ -89,10 +87,11 @@ def run(rt: Runtime) -> Done:
         claimed = False
         try:
             message = _message(rt, section, person, found.subject, found.body)
-            with _connected(section) as server:
+            with smtp.line(_server(section), SECONDS) as line:
+                line.check(section.sender)
                 claimed = _claim(rt, person.id, before, found.keys)
                 if claimed:
-                    _transmit(server, person.email, message)
+                    _hand_over(line, section, person, message)
         except Unavailable as error:
             kept += 1
             if claimed:
@@ -121,8 +120,8 @@ def send_test(rt: Runtime, person: Person) -> None:
         [say(language, "notify.greeting", person=person.name), say(language, "notify.test"), _foot(rt, language)]
     )
     message = _message(rt, section, person, say(language, "notify.test_subject"), f"{body}\n")
-    with _connected(section) as server:
-        _transmit(server, person.email, message)
+    with smtp.line(_server(section), SECONDS) as line:
+        _hand_over(line, section, person, message)
     _note_success(rt)
 
 
@@ -215,6 +214,12 @@ def _parts(rt: Runtime, language: Language, person: Person, waiting: Desk) -> It
         ],
         [f"returned/{one.submission}" for one in back],
     )
+    fallen = [one for one in waiting.drafts if one.state is Unsubmitted.SOURCE_CHANGED]
+    yield _Part(
+        say(language, "notify.source_changed", count=len(fallen)),
+        [item(one.item, one.title, "") for one in fallen],
+        [f"source_changed/{one.submission}" for one in fallen],
+    )
 
     troubles = [one for one in waiting.troubles if _stays(rt, one)] if person.roles & TROUBLED else []
     for state, code in _TROUBLES.items():
@@ -225,6 +230,20 @@ def _parts(rt: Runtime, language: Language, person: Person, waiting: Desk) -> It
             [item(one.item, one.title, *_why(rt, language, one)) for one in mine_too],
             [f"{one.state}/{one.item}/{one.channel}/{one.reason}/{one.generation}/{one.attempt}" for one in mine_too],
         )
+
+    stale = standing.troubles(rt) if person.roles & TROUBLED else []
+    labels = {name: opened.section.label for name, opened in rt.channels.items()}
+    yield _Part(
+        say(language, "notify.standing", count=len(stale)),
+        [
+            say(language, "notify.comma").join(
+                (labels[one.channel], *([one.name] if one.id != standing.WHOLE else []),
+                 say(language, f"standing.{one.level}"))
+            )
+            for one in stale
+        ],
+        [f"standing/{one.channel}/{one.id}/{one.level}/{one.updated_at}" for one in stale],
+    )  # fmt: skip
 
     for what, code in _NOTICES.items():
         notices = [one for one in waiting.notices if one.what == what]
@@ -362,73 +381,15 @@ def _message(rt: Runtime, section: MailSection, person: Person, subject: str, bo
     return message
 
 
-@contextmanager
-def _connected(section: MailSection) -> Iterator[smtplib.SMTP]:
-    """A session with the mail server that is ready for one mail of ours: signed in, the sender taken. Raises
-    Unavailable when there is none to be had: nothing was sent."""
+def _server(section: MailSection) -> smtp.Server:
+    return smtp.Server(
+        section.host, section.port, section.security, section.ca_file, section.username, section.password
+    )
+
+
+def _hand_over(line: smtp.Line, section: MailSection, person: Person, message: EmailMessage) -> None:
+    """Raises DeliveryError. What is in doubt is not sent again."""
     try:
-        server = _connect(section)
-    except smtplib.SMTPAuthenticationError as error:
-        raise Unavailable("notify.login_refused", status=str(error.smtp_code)) from error
-    except smtplib.SMTPSenderRefused as error:
-        raise Unavailable("notify.sender_refused", sender=section.sender, status=str(error.smtp_code)) from error
-    except smtplib.SMTPNotSupportedError as error:
-        raise Unavailable("notify.not_supported", detail=str(error)) from error
-    except smtplib.SMTPResponseException as error:
-        raise Unavailable("notify.server_busy", status=str(error.smtp_code)) from error
-    except (OSError, smtplib.SMTPException) as error:
-        raise Unavailable("notify.unreachable", detail=str(error)) from error
-    try:
-        yield server
-    finally:
-        with suppress(OSError, smtplib.SMTPException):
-            server.quit()
-        server.close()
-
-
-def _connect(section: MailSection) -> smtplib.SMTP:
-    context = ssl.create_default_context()
-    if section.ca_file:
-        context.load_verify_locations(section.ca_file)
-    if section.security == "tls":
-        server: smtplib.SMTP = smtplib.SMTP_SSL(section.host, section.usual_port, timeout=SECONDS, context=context)
-    else:
-        server = smtplib.SMTP(section.host, section.usual_port, timeout=SECONDS)
-    try:
-        server.ehlo_or_helo_if_needed()
-        if section.security == "starttls":
-            server.starttls(context=context)
-        if section.username:
-            server.login(section.username, section.password)
-        status, answer = server.mail(section.sender)
-        if status != 250:
-            raise smtplib.SMTPSenderRefused(status, answer, section.sender)
-    except BaseException:
-        server.close()
-        raise
-    return server
-
-
-def _transmit(server: smtplib.SMTP, address: str, message: EmailMessage) -> None:
-    """Hand over one mail, step by step, to know how far it came. Raises Unavailable (surely not taken: later), Rejected
-    (this address or mail), InDoubt (the line broke while the mail was under way)."""
-    try:
-        status, _ = server.rcpt(address)
-    except (OSError, smtplib.SMTPException) as error:
-        raise Unavailable("notify.unreachable", detail=str(error)) from error
-    _require_yes(status, "notify.address_refused")
-    try:
-        status, _ = server.data(message.as_bytes())
-        _require_yes(status, "notify.mail_refused")
-    except smtplib.SMTPDataError as error:  # before anything of the mail was sent
-        _require_yes(error.smtp_code, "notify.mail_refused")
-    except (OSError, smtplib.SMTPException) as error:
-        raise InDoubt("notify.line_broke", detail=str(error)) from error
-
-
-def _require_yes(status: int, code: str) -> None:
-    """RFC 5321, 4.2.1: 2yz is a yes, 4yz a no for now, 5yz a no for good."""
-    if 400 <= status < 500:
-        raise Unavailable("notify.server_busy", status=str(status))
-    if status >= 500:
-        raise Rejected(code, status=str(status))
+        line.hand_over(section.sender, person.email, message.as_bytes())
+    except InDoubt as error:
+        raise InDoubt("notify.line_broke", **error.facts) from None

@@ -5,13 +5,16 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from channels.contract import Evidence
+from channels.contract import Evidence, File
+from pipeline import scans
 from pipeline.decisions import FARTHEST, Actor, Decision, Refused, audit, permit, plain, require_reason
 from pipeline.drafts import read_draft
 from pipeline.models import Delivery, Item, Posting, Revision, StoredRendition
+from pipeline.renditions import store_files
 from pipeline.rescue.hold import RESTORED
 from pipeline.rows import apply, channel_status, follow_slots, locked, locked_where, sight
 from pipeline.runtime import Runtime
+from pipeline.slots import OUTDATED
 from pipeline.states import Held, State, Verdict, move
 
 
@@ -26,7 +29,9 @@ def retry(
     now = rt.now()
     with rt.writing() as db:
         rows = _rows(rt, db, item_id, channel)
-        chosen = [row for row in rows if row.state in (State.FAILED, State.ON_HOLD)]
+        chosen = [row for row in rows if row.state in (State.FAILED, State.ON_HOLD) and row.reason != OUTDATED]
+        if not chosen and any(row.reason == OUTDATED for row in rows):
+            raise Refused("retry.outdated")
         if any(row.reason == RESTORED and row.wanted_id is None for row in chosen):
             permit(actor, Decision.WITHDRAW)  # letting it go takes down what was approved after the backup
         hurried = [row for row in rows if hurry and row.state is State.DUE and row.wanted_id is not None]
@@ -89,12 +94,17 @@ def _may_have_gone(rt: Runtime, row: Delivery) -> bool:
     return row.state is State.ON_HOLD and row.reason == RESTORED and opened is not None and not opened.traits.recall
 
 
-def post(rt: Runtime, actor: Actor, item_id: int, place: str, at: datetime | None = None) -> int:
-    """A notice was posted: where and when. Confirms the delivery. Returns the posting's id."""
+def post(
+    rt: Runtime, actor: Actor, item_id: int, place: str, at: datetime | None = None, photo: File | None = None
+) -> int:
+    """A notice was posted: where and when, and a photo (PNG or JPEG) of how it hangs there. Confirms the delivery.
+    Returns the posting's id."""
     permit(actor, Decision.POST)
     place = plain(place, "place").strip()
     if not place:
         raise Refused("post.place_missing")
+    if photo is not None:
+        scans.require(rt, photo, "post.no_photo", pdf=False)
     moment = _past(rt, at)
     with rt.writing() as db:
         row = _board_row(rt, db, item_id)
@@ -108,6 +118,7 @@ def post(rt: Runtime, actor: Actor, item_id: int, place: str, at: datetime | Non
         )
         if db.scalar(hangs) is not None:
             raise Refused("post.already", place=place)
+        store_files(db, [photo] if photo is not None else [])
         posting = Posting(
             delivery_id=row.id,
             generation=row.generation,
@@ -115,13 +126,14 @@ def post(rt: Runtime, actor: Actor, item_id: int, place: str, at: datetime | Non
             place=place,
             posted_by=actor.person.id,
             posted_at=moment,
+            photo_sha256=photo.sha256 if photo is not None else "",
             down_due=_down_due(db, row.wanted_id),
         )
         db.add(posting)
         apply(row, Verdict(State.CONFIRMED, held=Held.WANTED), rt.now())
         sight(db, row, Evidence.PERSON, "posted", rt.now(), place)
         db.flush()
-        audit(rt, db, actor, Decision.POST, item_id, place=place, at=moment)
+        audit(rt, db, actor, Decision.POST, item_id, place=place, at=moment, photo=photo is not None)
         return posting.id
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from channels.contract import Channel, ChannelError, Finding, Message, Rendition, Severity, Unrenderable, View
-from pipeline import subscribers
+from pipeline import audience, subscribers
 from pipeline.models import StoredRendition, Submission
 from pipeline.renditions import load_renditions
 from pipeline.runtime import Runtime
@@ -19,14 +19,15 @@ from pipeline.runtime import Runtime
 
 @dataclass(frozen=True)
 class Preview:
-    """One channel: what people will see (None: it cannot be shown, `findings` say why), and how many will be sent it
-    where it is sent to recipients."""
+    """One channel: what people will see (None: it cannot be shown, `findings` say why); where it is sent to recipients,
+    how many will be sent it, and the groups that it goes to by name."""
 
     channel: str
     label: str
     view: View | None
     findings: tuple[Finding, ...] = ()
     recipients: int | None = None
+    groups: tuple[str, ...] = ()
 
 
 def of_submission(rt: Runtime, item_id: int, hash: str) -> list[Preview]:
@@ -39,39 +40,45 @@ def of_submission(rt: Runtime, item_id: int, hash: str) -> list[Preview]:
             )
         ).all()
         by_id = load_renditions(db, {row.id for row in stored})
+        number = db.scalar(latest)
+        groups = audience.of_submission(rt.settings, db, number) if number is not None else ()
     renditions = {row.channel: by_id[row.id] for row in stored}
-    known = [_shown(rt, name, renditions[name]) for name in rt.channels if name in renditions]
+    known = [_shown(rt, name, renditions[name], groups) for name in rt.channels if name in renditions]
     gone = [Preview(name, name, None) for name in sorted(renditions.keys() - rt.channels.keys())]
     return known + gone
 
 
 def of_message(
-    rt: Runtime, message: Message, channels: Collection[str], looked_at: Collection[str] | None = None
-) -> list[Preview]:
+    rt: Runtime, message: Message, channels: Collection[str], looked_at: Collection[str] | None = None,
+    groups: Collection[str] | None = None,
+) -> list[Preview]:  # fmt: skip
     """How a message would look on these channels now. What cannot be rendered says why. `looked_at`: make the views of
-    these only, and of those that are sent to recipients; None: of all."""
+    these only, and of those that are sent to recipients; None: of all. `groups` None: those of the message's type."""
     seen = channels if looked_at is None else looked_at
-    return [_rendered(rt, name, message, name in seen) for name in rt.channels if name in channels]
+    told = audience.of_type(rt.settings, message.item_type) if groups is None else groups
+    return [_rendered(rt, name, message, name in seen, told) for name in rt.channels if name in channels]
 
 
-def _rendered(rt: Runtime, name: str, message: Message, seen: bool) -> Preview:
+def _rendered(rt: Runtime, name: str, message: Message, seen: bool, groups: Collection[str]) -> Preview:
     try:
         rendition = rt.channels[name].adapter.render(message)
         if not seen and not rt.channels[name].adapter.addressed:
             return Preview(name, rt.channels[name].section.label, None)
-        return _shown(rt, name, rendition)
+        return _shown(rt, name, rendition, groups)
     except Unrenderable as error:
         return Preview(name, rt.channels[name].section.label, None, tuple(error.findings))
 
 
-def _shown(rt: Runtime, name: str, rendition: Rendition) -> Preview:
+def _shown(rt: Runtime, name: str, rendition: Rendition, groups: Collection[str]) -> Preview:
     opened = rt.channels[name]
-    told = subscribers.count(rt, name) if opened.adapter.addressed else None
+    told, names = None, tuple[str, ...]()
+    if opened.adapter.addressed:
+        told, names = subscribers.count(rt, name, groups), tuple(subscribers.group_names(rt, groups))
     try:
-        return Preview(name, opened.section.label, _view(opened.adapter, rendition), (), told)
+        return Preview(name, opened.section.label, _view(opened.adapter, rendition), (), told, names)
     except ChannelError as error:  # approved in a layout that is no more, for instance
         reason = Finding(error.code, Severity.BLOCK, facts=_texts(error.facts))
-        return Preview(name, opened.section.label, None, (reason,), told)
+        return Preview(name, opened.section.label, None, (reason,), told, names)
 
 
 def _texts(facts: Mapping[str, object]) -> dict[str, str]:

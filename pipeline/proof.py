@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from config.locale import Language, say
-from pipeline import staff
+from pipeline import scans, staff
 from pipeline.items import require_item
 from pipeline.models import (
     Approval,
@@ -28,12 +28,13 @@ from pipeline.models import (
     Item,
     Posting,
     Revision,
+    Ruling,
     Sighting,
     StoredRendition,
     StoredReport,
     Submission,
 )
-from pipeline.renditions import load_renditions
+from pipeline.renditions import load_files, load_renditions
 from pipeline.runtime import Runtime
 from pipeline.words import masked
 
@@ -48,6 +49,7 @@ def of(rt: Runtime, item_id: int, language: Language) -> bytes:
     with rt.reading() as db:
         files = {**_texts(db, item_id), **_renditions(db, item_id)}
         record = _record(rt, db, item_id, salt)
+        files |= _evidence(db, record)
     files["record.json"] = _json(record)
     files[SUMMARY[language]] = _summary(rt, language, record).encode()
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
@@ -90,6 +92,17 @@ def _renditions(db: Session, item_id: int) -> dict[str, bytes]:
     return files
 
 
+def _evidence(db: Session, record: dict[str, Any]) -> dict[str, bytes]:
+    """The photos of postings and the scans of signed sheets, by their SHA-256."""
+    folders = {one["photo"]: "photos" for one in record["postings"]}
+    folders |= {one["scan"]: "scans" for one in record["submissions"] + record["approvals"]}
+    kept = load_files(db, folders.keys())
+    return {
+        f"{folders[sha256]}/{sha256}{scans.ENDINGS.get(scans.media_type(content), '')}": content
+        for sha256, content in kept.items()
+    }
+
+
 def _record(rt: Runtime, db: Session, item_id: int, salt: bytes) -> dict[str, Any]:
     """All that was decided, done and seen, oldest first."""
 
@@ -113,6 +126,10 @@ def _record(rt: Runtime, db: Session, item_id: int, salt: bytes) -> dict[str, An
 
     approvals = select(Approval).where(Approval.submission_id.in_([one.id for one in submissions]))
     hashes = {one.id: one.hash for one in submissions}
+    ruled = {
+        one.submission_id: {"by_rule": one.change, "about_item": one.item_id, "follows": hashes[one.from_submission]}
+        for one in db.scalars(select(Ruling).where(Ruling.submission_id.in_(hashes)))
+    }
     return {
         "item": item_id,
         "index_number": item.index_number or "",
@@ -126,6 +143,8 @@ def _record(rt: Runtime, db: Session, item_id: int, salt: bytes) -> dict[str, An
             {
                 "hash": one.hash, "revision": numbers[one.revision_id], "by": one.submitted_by, "at": one.submitted_at,
                 "stage": one.stage, "class": one.disclosure, "ground": one.ground or "", "reason": one.reason,
+                "closed_by": one.closed_by, "recorded_by": one.recorded_by, "scan": one.scan_sha256,
+                **ruled.get(one.id, {}),
             }
             for one in submissions
         ],
@@ -156,7 +175,7 @@ def _record(rt: Runtime, db: Session, item_id: int, salt: bytes) -> dict[str, An
         ],
         "postings": [
             {"place": one.place, "posted_by": one.posted_by, "posted_at": one.posted_at,
-             "removed_by": one.removed_by or "", "removed_at": one.removed_at}
+             "removed_by": one.removed_by or "", "removed_at": one.removed_at, "photo": one.photo_sha256}
             for one in db.scalars(mine(Posting).order_by(Posting.id))
         ],
         "decisions": [
@@ -195,6 +214,12 @@ def _summary(rt: Runtime, language: Language, record: dict[str, Any]) -> str:
             lines.append(
                 "    " + t("proof.approved", role=role, person=names.person(given["person"]), at=at(given["at"]))
             )
+        if one.get("by_rule"):
+            lines.append("    " + t("proof.by_rule", item=one["about_item"], hash=one["follows"][:12]))
+        if one["closed_by"]:
+            by = names.person(one["closed_by"])
+            recorded = t("proof.recorded", person=names.person(one["recorded_by"])) if one["recorded_by"] else ""
+            lines.append("    " + t("proof.closed", stage=t(f"stage.{one['stage']}"), person=by) + recorded)
         if why := one["reason"]:
             lines.append("    " + t("proof.reason", reason=why))
     lines += ["", t("proof.arrivals")]
@@ -206,7 +231,8 @@ def _summary(rt: Runtime, language: Language, record: dict[str, Any]) -> str:
         lines.append("  " + t("proof.seen", first=at(min(moments)), last=at(max(moments)), **facts))
     for one in record["postings"]:
         by = names.person(one["posted_by"])
-        lines.append("  " + t("proof.posted", place=one["place"], person=by, at=at(one["posted_at"])))
+        photo = t("proof.photo", file=one["photo"][:12]) if one["photo"] else ""
+        lines.append("  " + t("proof.posted", place=one["place"], person=by, at=at(one["posted_at"])) + photo)
     return "\n".join([*lines, "", t("proof.check"), ""])
 
 

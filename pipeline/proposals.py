@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import select
 
+from pipeline import audience
 from pipeline.decisions import Refused
 from pipeline.drafts import Draft, latest_revision, read_draft
 from pipeline.models import Item, StoredRendition, Submission
@@ -14,7 +15,8 @@ from pipeline.states import Disclosure, Ground, Stage
 
 @dataclass(frozen=True)
 class Proposal:
-    """`channels` are ticked, `fixed` cannot be dropped: the item is public there. `publish_at` None: at once."""
+    """`channels` are ticked, `fixed` cannot be dropped: the item is public there. `publish_at` None: at once. `groups`:
+    ids of those whose subscribers are told."""
 
     revision: int
     draft: Draft
@@ -23,6 +25,7 @@ class Proposal:
     publish_at: datetime | None = None
     disclosure: Disclosure = Disclosure.PROACTIVE
     ground: Ground | None = None
+    groups: tuple[str, ...] = ()
 
 
 def propose(rt: Runtime, item_id: int) -> Proposal:
@@ -39,7 +42,8 @@ def propose(rt: Runtime, item_id: int) -> Proposal:
         if any(one.stage is Stage.REVIEWING for one in submissions):
             raise Refused("review.already_submitted")
         if not submissions:
-            return Proposal(revision.number, draft, defaults(rt, draft.item_type), frozenset())
+            groups = audience.of_type(rt.settings, draft.item_type)
+            return Proposal(revision.number, draft, defaults(rt, draft.item_type), frozenset(), groups=groups)
         in_force = next((one for one in submissions if one.stage is Stage.APPROVED), None)
         last = in_force or submissions[0]
         stored = select(StoredRendition.channel).where(StoredRendition.submission_id == last.id)
@@ -47,7 +51,8 @@ def propose(rt: Runtime, item_id: int) -> Proposal:
         channels = channels or defaults(rt, draft.item_type)
         publish_at = last.publish_at if last.publish_at and last.publish_at > rt.now() else None
         fixed = channels if in_force is not None and in_force.disclosure is Disclosure.PROACTIVE else frozenset()
-        return Proposal(revision.number, draft, channels, fixed, publish_at, last.disclosure, last.ground)
+        groups = audience.of_submission(rt.settings, db, last.id)
+        return Proposal(revision.number, draft, channels, fixed, publish_at, last.disclosure, last.ground, groups)
 
 
 def defaults(rt: Runtime, item_type: str) -> frozenset[str]:

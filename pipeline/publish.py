@@ -13,18 +13,33 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeVar, cast
+from functools import cache
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import BindParameter, Table, and_, bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
-from channels.contract import Call, Channel, DeliveryError, Evidence, InDoubt, Receipt, Rejected, Rendition, Unavailable
-from pipeline import reports
+from channels.contract import (
+    Call,
+    Channel,
+    DeliveryError,
+    Evidence,
+    Gone,
+    InDoubt,
+    Paced,
+    Receipt,
+    Rejected,
+    Rendition,
+    Unavailable,
+)
+from pipeline import reports, subscriptions
 from pipeline.claim import Claimed, Due, lease, look
-from pipeline.models import Attempt, AttemptEnd, Delivery, Suppression
+from pipeline.database import insert_for
+from pipeline.models import Attempt, AttemptEnd, ChannelStatus, Delivery, Suppression
 from pipeline.renditions import load_renditions
 from pipeline.rows import Line, apply, channel_status, follow_slots, lock, read_lines, standing, write_lines
 from pipeline.runtime import Opened, Runtime
@@ -36,6 +51,8 @@ GATHER_SECONDS = 0.05  # results that come in within this share one commit
 FEW_SENDERS = 8  # default where a call cannot be taken back; what the others begin with
 MOST_SENDERS = 32  # default where it can
 GRACE = timedelta(seconds=0.5)  # for a call to notice its own deadline before we call it overdue
+
+GONE = "对方邮件系统回复：没有这个收件人"  # why an address is on the suppression list
 
 _FRESH = timedelta(seconds=5)  # how stale "last success" may be: a row that all workers share is not written each time
 
@@ -51,7 +68,8 @@ class Begun:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a call ended."""
+    """How a call ended. `only_this`: what it met is about its recipient and says nothing of the channel; `gone`: there
+    is nobody at that address."""
 
     begun: Begun
     result: Result
@@ -60,6 +78,8 @@ class Ended:
     code: str = ""
     facts: tuple[tuple[str, str], ...] = ()
     retry_after: float | None = None
+    only_this: bool = False
+    gone: bool = False
 
     @property
     def error(self) -> str:
@@ -92,7 +112,8 @@ class _Round:
         self._rt, self._opened, self._until = rt, opened, until
         self._senders = _Senders(rt, opened)
         self._waiting = list(rows)  # leased, not opened
-        self._renditions = self._load(rows)  # of what waits
+        self._renditions: dict[int, Rendition] = {}  # of what waits
+        self._renditions = self._load(rows)
         self._full = False  # the last lease took all that it might: there may be more
 
     def run(self) -> int:
@@ -125,11 +146,13 @@ class _Round:
     def _turn(self, finished: Sequence[Ended], due: Due | None) -> tuple[int, int]:
         """Commit, and let the calls begin. Returns how many do, and how many rows were leased or settled."""
         rt, opened, at_once = self._rt, self._opened, self._opened.traits.recall
-        wave = self._waiting if at_once else self._waiting[: self._senders.idle]
-        if not finished and not wave and due is None:
+        wave, later = (self._waiting, []) if at_once else self._wave(self._senders.idle)
+        if not finished and not wave and not later and due is None:
             return 0, 0  # all are on their way
 
         def commit(db: Session) -> tuple[list[Begun], list[Claimed], int]:
+            if later:
+                _put_off(rt, db, later)
             if wave:  # else `record` locks all there is
                 lock(db, Delivery.id.in_([end.begun.row.id for end in finished] + [row.id for row in wave]))
             if finished:
@@ -143,12 +166,28 @@ class _Round:
             self._full = len(leased) + settled >= due.room
         renditions = self._renditions | self._load(leased)
         self._senders.fly([_Flight(one, _of(one.row, renditions)) for one in begun])
-        self._waiting = self._waiting[len(wave) :] + ([] if at_once else leased)
+        self._waiting = self._waiting[len(wave) + len(later) :] + ([] if at_once else leased)
         self._renditions = {row.wanted_id: renditions[row.wanted_id] for row in self._waiting if row.wanted_id}
         return len(begun), len(leased) + settled
 
+    def _wave(self, most: int) -> tuple[list[Claimed], list[tuple[Claimed, float]]]:
+        """Of what waits: the next that may go, so many at most, and those before them whose turn comes in so many
+        seconds, because their side must not be called faster."""
+        paced = self._opened.adapter
+        if not isinstance(paced, Paced):
+            return self._waiting[:most], []
+        wave, later = list[Claimed](), list[tuple[Claimed, float]]()
+        for row in self._waiting:
+            if len(wave) == most:
+                break
+            if wait := paced.wait(row.recipient):
+                later.append((row, wait))
+            else:
+                wave.append(row)
+        return wave, later
+
     def _load(self, rows: Sequence[Claimed]) -> dict[int, Rendition]:
-        ids = {row.wanted_id for row in rows if row.wanted_id is not None}
+        ids = {row.wanted_id for row in rows if row.wanted_id is not None} - self._renditions.keys()
         if not ids:
             return {}
         with self._rt.reading() as db:
@@ -205,6 +244,9 @@ class _Senders:
         self._allowed = min(FEW_SENDERS, self._most) if self._careful else self._most
         self._ready = deque[_Flight]()  # no sender took them up yet
         self._running = 0
+        self._ended = 0  # of those that fly
+        self._turn_seconds = 0.0  # from the last landing to the last take-off: what a commit costs now
+        self._landed_at = 0.0
         self._changed = threading.Condition()  # guards all of these
         self._pool = self._threads()
 
@@ -221,6 +263,8 @@ class _Senders:
     def fly(self, flights: Sequence[_Flight]) -> None:
         """Let these calls begin, as senders become free."""
         with self._changed:
+            if self._landed_at:
+                self._turn_seconds = min(time.monotonic() - self._landed_at, GATHER_SECONDS)
             self.flying += flights
             self._ready += flights
             self._fill_up()
@@ -230,9 +274,12 @@ class _Senders:
         own)."""
         if not self.flying:
             return []
-        limit, enough = self._opened.traits.call_limit, all if self._careful else any
+        limit = self._opened.traits.call_limit
         with self._changed:
-            self._changed.wait_for(lambda: enough(one.ended for one in self.flying), GATHER_SECONDS)
+            if not self._careful:  # a sender is idle until its next call is open, and each commit serves all that are
+                self._changed.wait_for(lambda: self._ended, GATHER_SECONDS)
+            gather = GATHER_SECONDS if self._careful else self._turn_seconds
+            self._changed.wait_for(lambda: self._ended >= len(self.flying), gather)
             now = self._rt.now()
             for one in self.flying:
                 if one.ended is not None:
@@ -244,6 +291,7 @@ class _Senders:
                     one.lost, one.ended = True, Ended(one.begun, Result.IN_DOUBT, code="publish.over_deadline")
             landed = [one for one in self.flying if one.ended is not None]
             self.flying = [one for one in self.flying if one.ended is None]
+            self._ended, self._landed_at = 0, time.monotonic()
             if any(one.lost for one in landed):  # their threads are somebody else's now
                 self._running -= sum(one.lost for one in landed)
                 self._pool.shutdown(wait=False)
@@ -282,7 +330,8 @@ class _Senders:
                 if flight.lost:
                     break
                 flight.ended = ended
-                if not self._careful or not self._ready:
+                self._ended += 1
+                if self._ended in (1, len(self.flying)):
                     self._changed.notify()
         else:
             return
@@ -306,7 +355,7 @@ def _call(rt: Runtime, opened: Opened, begun: Begun, rendition: Rendition | None
         slot=slot_name(opened.name, row.item_id),
         generation=row.generation,
         recipient=row.recipient,
-        facts=facts_of_sending(rt, row.first_tried_at or begun.started_at),
+        facts=facts_of_sending(rt, opened, row, row.first_tried_at or begun.started_at),
         report_to=reports.address(rt, opened.name, row.id, begun.number, begun.started_at)
         if opened.traits.evidence is Evidence.REPORT
         else "",
@@ -319,9 +368,9 @@ def outcome(begun: Begun, adapter: Channel, rendition: Rendition | None, call: C
     try:
         receipt: Receipt = adapter.withdraw(call) if rendition is None else adapter.deliver(rendition, call)
     except Unavailable as error:
-        return _failed(begun, Result.UNAVAILABLE, error, error.retry_after)
+        return replace(_failed(begun, Result.UNAVAILABLE, error, error.retry_after), only_this=error.only_this)
     except Rejected as error:
-        return _failed(begun, Result.REJECTED, error)
+        return replace(_failed(begun, Result.REJECTED, error), gone=isinstance(error, Gone))
     except DeliveryError as error:
         return _failed(begun, Result.IN_DOUBT, error)
     except Exception as error:
@@ -338,9 +387,14 @@ def slot_name(channel: str, item_id: int) -> str:
     return f"{channel}/{item_id}"
 
 
-def facts_of_sending(rt: Runtime, first_tried_at: datetime) -> dict[str, str]:
-    """Fixed at a generation's first attempt, so that every retry is the same effect."""
-    return {"posting_date": first_tried_at.astimezone(rt.settings.zone).date().isoformat()}
+def facts_of_sending(rt: Runtime, opened: Opened, row: Claimed, first_tried_at: datetime) -> dict[str, str]:
+    """Fixed at a generation's first attempt, so that every retry is the same effect. For a recipient: their way off the
+    list, and a name for this effect that nobody else can make up."""
+    facts = {"posting_date": first_tried_at.astimezone(rt.settings.zone).date().isoformat()}
+    if opened.adapter.addressed:
+        facts["unsubscribe"] = subscriptions.unsubscribe_address(rt, opened.name, row.recipient)
+        facts["effect"] = reports.effect(rt, opened.name, row.item_id, row.generation, row.recipient)
+    return facts
 
 
 # ── open and record ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -348,31 +402,56 @@ def facts_of_sending(rt: Runtime, first_tried_at: datetime) -> dict[str, str]:
 
 _AT: BindParameter[datetime] = bindparam("at", type_=Delivery.wanted_at.type)
 _THESE: BindParameter[Sequence[int]] = bindparam("ids", expanding=True)
-_OPEN = (
-    update(Delivery)
-    .where(
-        Delivery.id.in_(_THESE),
-        Delivery.lease_token == bindparam("token"),
-        ~Delivery.call_open,
-        Delivery.generation == bindparam("of"),
-        Delivery.lease_until > bindparam("live", type_=Delivery.wanted_at.type),
-        or_(Delivery.publish_at <= _AT, Delivery.wanted_id.is_(None)),  # it may have been put off since the claim
+_TABLE = cast(Table, Delivery.__table__)
+_ROW = _TABLE.c
+
+
+@cache
+def _opening(addressed: bool) -> ReturningUpdate[Any]:
+    """Built once; on what it skips, see `open_attempts`."""
+    suppressed = exists().where(Suppression.channel == _ROW.channel, Suppression.address == _ROW.recipient)
+    return (
+        update(_TABLE)
+        .where(
+            _ROW.id.in_(_THESE),
+            _ROW.lease_token == bindparam("token"),
+            ~_ROW.call_open,
+            _ROW.generation == bindparam("of"),
+            _ROW.lease_until > bindparam("live", type_=_ROW.wanted_at.type),
+            or_(_ROW.publish_at <= _AT, _ROW.wanted_id.is_(None)),  # it may have been put off since the claim
+            *([or_(~suppressed, _ROW.wanted_id.is_(None))] if addressed else ()),
+        )
+        .values(
+            call_open=True,
+            attempts=_ROW.attempts + 1,
+            first_tried_at=func.coalesce(_ROW.first_tried_at, _AT),
+            last_tried_at=_AT,
+        )
+        .returning(_ROW.id, _ROW.attempts)
     )
-    .values(
-        call_open=True,
-        attempts=Delivery.attempts + 1,
-        first_tried_at=func.coalesce(Delivery.first_tried_at, _AT),
-        last_tried_at=_AT,
-    )
-    .returning(Delivery.id, Delivery.attempts)
-    .execution_options(synchronize_session=False)
-)
+
+
 _NOTE = insert(cast(Table, Attempt.__table__)).from_select(
     ["delivery_id", "number", "generation", "rendition_id", "started_at", "worker"],
-    select(Delivery.id, Delivery.attempts, Delivery.generation, Delivery.wanted_id, _AT, bindparam("worker")).where(
-        Delivery.id.in_(_THESE)
+    select(_ROW.id, _ROW.attempts, _ROW.generation, _ROW.wanted_id, _AT, bindparam("worker")).where(
+        _ROW.id.in_(_THESE)
     ),
 )
+
+
+def _put_off(rt: Runtime, db: Session, later: Sequence[tuple[Claimed, float]]) -> None:
+    """Hand back rows whose turn comes later; no attempt is spent on them."""
+    alike: dict[tuple[str, datetime], list[int]] = {}
+    for row, seconds in later:
+        until = rt.now() + timedelta(seconds=seconds)
+        alike.setdefault((row.lease_token, until.replace(microsecond=0) + timedelta(seconds=1)), []).append(row.id)
+    for (token, until), ids in alike.items():
+        db.execute(
+            update(Delivery)
+            .where(Delivery.id.in_(ids), Delivery.lease_token == token, ~Delivery.call_open)
+            .values(state=move(State.SENDING, State.DUE), try_after=until, lease_token=None, lease_until=None)
+            .execution_options(synchronize_session=False)
+        )
 
 
 def open_attempts(rt: Runtime, db: Session, opened: Opened, rows: Sequence[Claimed]) -> list[Begun]:
@@ -380,26 +459,30 @@ def open_attempts(rt: Runtime, db: Session, opened: Opened, rows: Sequence[Claim
     call. Suppressed recipients are skipped here, at the moment of sending. The other rows are handed back."""
     now = rt.now()
     by_id = {row.id: row for row in rows}
-    tokens = {row.lease_token for row in rows}
-    mine = and_(Delivery.id.in_(by_id), Delivery.lease_token.in_(tokens), ~Delivery.call_open)
-    if opened.adapter.addressed:
-        suppressed = exists().where(Suppression.channel == opened.name, Suppression.address == Delivery.recipient)
-        db.execute(
-            update(Delivery)
-            .where(mine, suppressed, Delivery.wanted_id.is_not(None))
-            .values(state=move(State.SENDING, State.SKIPPED), reason="suppressed", lease_token=None, lease_until=None)
-            .execution_options(synchronize_session=False)
-        )
     alike: dict[tuple[str, int], list[int]] = {}  # nearly always one
     for row in rows:
         alike.setdefault((row.lease_token, row.generation), []).append(row.id)
     numbers: dict[int, int] = {}
     for (token, generation), ids in alike.items():
         how = {"ids": ids, "token": token, "of": generation, "live": now + opened.traits.call_limit, "at": now}
-        numbers |= {row.id: row.attempts for row in db.execute(_OPEN, how)}
+        opening = _opening(opened.adapter.addressed)
+        numbers |= {row.id: row.attempts for row in db.connection().execute(opening, how)}
     if numbers:
-        db.execute(_NOTE, {"ids": list(numbers), "at": now, "worker": f"{socket.gethostname()}:{os.getpid()}"})
+        noted = {"ids": list(numbers), "at": now, "worker": f"{socket.gethostname()}:{os.getpid()}"}
+        db.connection().execute(_NOTE, noted)
     if len(numbers) < len(rows):
+        tokens = {row.lease_token for row in rows}
+        mine = and_(Delivery.id.in_(by_id), Delivery.lease_token.in_(tokens), ~Delivery.call_open)
+        if opened.adapter.addressed:
+            suppressed = exists().where(Suppression.channel == opened.name, Suppression.address == Delivery.recipient)
+            db.execute(
+                update(Delivery)
+                .where(mine, suppressed, Delivery.wanted_id.is_not(None))
+                .values(
+                    state=move(State.SENDING, State.SKIPPED), reason="suppressed", lease_token=None, lease_until=None
+                )
+                .execution_options(synchronize_session=False)
+            )
         db.execute(
             update(Delivery)
             .where(mine, Delivery.state == State.SENDING)
@@ -450,20 +533,41 @@ def record(rt: Runtime, db: Session, opened: Opened, ended: Sequence[Ended]) -> 
         row.reason = "withdrawn" if row.state is State.SKIPPED else ""
         moved[row.id] = row, end.begun.number
     write_lines(db, moved.values())
-    follow_slots(db, [row.id for row in rows.values() if row.slot_id is not None])
-    if opened.traits.evidence is Evidence.REPORT:
-        reports.settle(rt, db, [end.begun.row.id for end in ended])
+    unsent = (State.DUE, State.FAILED)  # nothing else follows its slot, and nearly all of a chunk was sent
+    follow_slots(db, [row.id for row in rows.values() if row.slot_id is not None and row.state in unsent])
+    if opened.traits.evidence is Evidence.REPORT and reports.waiting(db, rows):
+        reports.settle(rt, db, list(rows))
+    _suppress(db, opened, [end.begun.row.recipient for end in ended if end.gone], now)
     _note_health(db, opened, ended, now)
+
+
+def _suppress(db: Session, opened: Opened, gone: Sequence[str], now: datetime) -> None:
+    if gone:
+        lines = [{"channel": opened.name, "address": one, "reason": GONE, "at": now} for one in gone]
+        db.execute(insert_for(db, Suppression).on_conflict_do_nothing(), lines)
+
+
+_HEALTH = select(ChannelStatus.failures, ChannelStatus.last_success_at).where(
+    ChannelStatus.channel == bindparam("channel")
+)
 
 
 def _note_health(db: Session, opened: Opened, ended: Sequence[Ended], now: datetime) -> None:
     """Keep what the breaker and a person want to know of a channel; written only when it says something new."""
-    errors = [end for end in ended if end.result is Result.UNAVAILABLE and end.code != "publish.not_begun"]
-    answered = any(end.result in (Result.ACCEPTED, Result.REJECTED) for end in ended)
+    errors = [
+        end
+        for end in ended
+        if end.result is Result.UNAVAILABLE and not end.only_this and end.code != "publish.not_begun"
+    ]
+    answered = any(end.only_this or end.result in (Result.ACCEPTED, Result.REJECTED) for end in ended)
     if not errors and not answered:
         return  # a line that broke, or a call that was not begun, says neither
+    if not errors:
+        kept = db.connection().execute(_HEALTH, {"channel": opened.name}).first()
+        if kept and not kept.failures and kept.last_success_at and now - kept.last_success_at <= _FRESH:
+            return
     status = channel_status(db, opened.name, lock=bool(errors))
-    if answered and (status.failures or not status.last_success_at or now - status.last_success_at > _FRESH):
+    if answered:
         status.failures, status.open_until, status.last_success_at = 0, None, now
     if errors:
         status.last_failure_at, status.last_error = now, errors[-1].error

@@ -10,14 +10,18 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from channels.contract import Evidence
+from pipeline.arrangement import numbers
 from pipeline.models import (
     Attempt,
     AttemptEnd,
     Delivery,
+    IssueEntry,
     Item,
     Posting,
     Revision,
+    Ruling,
     Sighting,
+    StoredIssue,
     StoredRendition,
 )
 from pipeline.runtime import Runtime
@@ -208,22 +212,38 @@ class SightingLine:
 
 @dataclass(frozen=True)
 class PostingLine:
+    """`photo`: its SHA-256, "": none."""
+
     place: str
     posted_by: str
     posted_at: datetime
     down_due: date | None
     removed_by: str | None
     removed_at: datetime | None
+    photo: str = ""
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """The number of the newsletter that an item was put into. `item`: that number as an item; `dropped`: it is not in
+    its latest text."""
+
+    issue: int
+    item: int
+    numbers: str
+    out_on: date
+    dropped: bool
 
 
 @dataclass(frozen=True)
 class ItemReach:
-    """One item: its cells, every attempt, everything seen from outside, every posting."""
+    """One item: its cells, every attempt, everything seen from outside, every posting, the issue that carried it."""
 
     cells: list[Cell]
     attempts: list[AttemptLine] = field(default_factory=list)
     sightings: list[SightingLine] = field(default_factory=list)
     postings: list[PostingLine] = field(default_factory=list)
+    issue: Carrier | None = None
 
 
 MOST_LINES = 1000
@@ -239,7 +259,9 @@ def item_reach(rt: Runtime, item_id: int, most: int = MOST_LINES) -> ItemReach:
         attempts = [line for channel in channels for line in _attempts(db, item_id, channel, most)]
         sightings = [line for channel in channels for line in _sightings(db, item_id, channel, most)]
         postings = [
-            PostingLine(one.place, one.posted_by, one.posted_at, one.down_due, one.removed_by, one.removed_at)
+            PostingLine(
+                one.place, one.posted_by, one.posted_at, one.down_due, one.removed_by, one.removed_at, one.photo_sha256
+            )
             for one in db.scalars(
                 select(Posting)
                 .join(Delivery, Delivery.id == Posting.delivery_id)
@@ -247,7 +269,26 @@ def item_reach(rt: Runtime, item_id: int, most: int = MOST_LINES) -> ItemReach:
                 .order_by(Posting.id)
             )
         ]
-        return ItemReach(_cells(rt, db, [item_id], 1), sorted(attempts, key=_when), sightings, postings)
+        cells = _cells(rt, db, [item_id], 1)
+        return ItemReach(cells, sorted(attempts, key=_when), sightings, postings, carrier(db, item_id))
+
+
+def carrier(db: Session, item_id: int) -> Carrier | None:
+    """The issue that carries an item, or carried it; None: none, or it was left out before it went to review."""
+    found = db.execute(
+        select(StoredIssue, IssueEntry.dropped)
+        .join(IssueEntry, IssueEntry.issue_id == StoredIssue.id)
+        .where(IssueEntry.item_id == item_id)
+    ).one_or_none()
+    if found is None:
+        return None
+    issue, dropped = found
+    if issue.item_id is None:
+        return None
+    ruled = select(Ruling.submission_id).where(Ruling.item_id == item_id, Ruling.change == "dropped").limit(1)
+    if dropped and db.scalar(ruled) is None:
+        return None
+    return Carrier(issue.id, issue.item_id, numbers(issue.year, issue.number, issue.running), issue.out_on, dropped)
 
 
 def _when(line: AttemptLine) -> tuple[datetime, str, str]:

@@ -7,11 +7,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from channels.contract import File, Rendition
-from pipeline.models import Blob, StoredRendition
+from pipeline.models import Attempt, AttemptEnd, Blob, Delivery, StoredRendition
+from pipeline.states import Result
 
 
 def store_rendition(db: Session, submission_id: int, revision_id: int, channel: str, rendition: Rendition) -> None:
-    """Keep a rendition of a submission. Its attachments must be stored already."""
+    """Keep a rendition of a submission, with what the channel made beside it: an issue's PDF, smaller pictures."""
+    store_files(db, rendition.files)
     files = [[file.name, file.media_type, file.sha256] for file in rendition.files]
     db.add(
         StoredRendition(
@@ -24,6 +26,18 @@ def store_rendition(db: Session, submission_id: int, revision_id: int, channel: 
             digest=rendition.digest,
         )
     )
+
+
+def went_out(db: Session, item_id: int, before: int) -> bool:
+    """Has something else than the revision with the id `before` gone out on any channel, earlier than it?"""
+    earlier = (
+        select(Attempt.number)
+        .join(Delivery, Delivery.id == Attempt.delivery_id)
+        .join(StoredRendition, StoredRendition.id == Attempt.rendition_id)
+        .join(AttemptEnd, (AttemptEnd.delivery_id == Attempt.delivery_id) & (AttemptEnd.number == Attempt.number))
+        .where(Delivery.item_id == item_id, StoredRendition.revision_id < before, AttemptEnd.result == Result.ACCEPTED)
+    )
+    return bool(db.scalar(select(earlier.exists())))
 
 
 def load_renditions(db: Session, ids: Collection[int]) -> dict[int, Rendition]:

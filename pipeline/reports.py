@@ -5,13 +5,13 @@ needed. What is not signed by us is not stored.
 """
 
 import base64
-import hashlib
 import hmac
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from channels.contract import Evidence, Report
@@ -30,33 +30,63 @@ def address(rt: Runtime, channel: str, delivery_id: int, number: int, started_at
     return f"{rt.settings.inbound_url}/reports/{channel}/{name}.{_signature(rt, channel, name)}"
 
 
+def effect(rt: Runtime, channel: str, item_id: int, generation: int, recipient: str) -> str:
+    """A name for one intended effect, the same on every attempt, that nobody can make up who knows the recipient."""
+    return f"{item_id}.{generation}.{_signature(rt, channel, f'{item_id}.{generation}/{recipient}')}"
+
+
 def _signature(rt: Runtime, channel: str, name: str) -> str:
-    digest = hmac.new(rt.settings.secret.encode(), f"{channel}/{name}".encode(), hashlib.sha256).digest()
-    return base64.urlsafe_b64encode(digest[:18]).decode()
+    """80 bits in letters and digits: it also stands in mail addresses, where servers may lose the case."""
+    digest = hmac.digest(rt.settings.secret.encode(), f"{channel}/{name}".encode(), "sha256")
+    return base64.b32encode(digest[:10]).decode().lower()
 
 
 def take(rt: Runtime, channel: str, token: str, query: Mapping[str, str]) -> bool:
     """Store a report that came in, commit, then apply it. False: the address is not one of ours, nothing was stored."""
-    name, _, signature = token.rpartition(".")
+    spoken_of = read(rt, channel, token)
+    if spoken_of is None:
+        return False
+    with rt.writing() as db:
+        store(rt, db, channel, spoken_of, query)
+    with rt.writing() as db:
+        settle(rt, db, [spoken_of.delivery_id])
+    return True
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The attempt that a report speaks of."""
+
+    delivery_id: int
+    number: int
+    started_at: datetime
+
+
+def read(rt: Runtime, channel: str, token: str) -> Tried | None:
+    """The attempt that the last part of an `address` names; None when we did not make it."""
+    name, _, signature = token.lower().rpartition(".")
     opened = rt.channels.get(channel)
     if opened is None or opened.traits.evidence is not Evidence.REPORT:
-        return False
+        return None
     if not hmac.compare_digest(signature.encode(), _signature(rt, channel, name).encode()):
-        return False
+        return None
     delivery_id, number, micros = (int(part) for part in name.split("."))
-    with rt.writing() as db:
-        report = StoredReport(
+    begun = datetime.fromtimestamp(micros // 1_000_000, UTC) + timedelta(microseconds=micros % 1_000_000)
+    return Tried(delivery_id, number, begun)
+
+
+def store(rt: Runtime, db: Session, channel: str, tried: Tried, query: Mapping[str, str]) -> None:
+    """Keep a report; `settle` applies it, in a transaction after this one."""
+    db.add(
+        StoredReport(
             channel=channel,
-            delivery_id=delivery_id,
-            number=number,
-            started_at=datetime.fromtimestamp(micros // 1_000_000, UTC) + timedelta(microseconds=micros % 1_000_000),
+            delivery_id=tried.delivery_id,
+            number=tried.number,
+            started_at=tried.started_at,
             query=json.dumps(dict(query), ensure_ascii=False),
             received_at=rt.now(),
         )
-        db.add(report)
-    with rt.writing() as db:
-        settle(rt, db, [delivery_id])
-    return True
+    )
 
 
 def settle_waiting(rt: Runtime) -> int:
@@ -76,6 +106,18 @@ def settle_waiting(rt: Runtime) -> int:
         with rt.writing() as db:
             settle(rt, db, waiting)
     return len(waiting)
+
+
+_WAITING = (
+    select(StoredReport.id)
+    .where(StoredReport.delivery_id.in_(bindparam("ids", expanding=True)), StoredReport.applied_at.is_(None))
+    .limit(1)
+)
+
+
+def waiting(db: Session, ids: Collection[int]) -> bool:
+    """Is there a report on these deliveries that was not applied? Ask with them locked."""
+    return db.connection().execute(_WAITING, {"ids": list(ids)}).first() is not None
 
 
 def settle(rt: Runtime, db: Session, ids: Collection[int]) -> None:

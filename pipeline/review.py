@@ -5,22 +5,22 @@ are never called here: a decision changes what the ledger wants, and wakes the w
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Literal
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from channels.contract import Evidence, File, Finding, Rendition, Severity, Unrenderable
 from config.settings import Person
-from pipeline import checks, deputies, reasons, referrals, staff
+from pipeline import audience, checks, deputies, reasons, referrals, rulings, scans, sources, staff
 from pipeline.catalogue import issue_index_number
 from pipeline.decisions import FARTHEST, Actor, Decision, Refused, audit, entitled, permit, require_reason, review_role
-from pipeline.drafts import Draft, checked, compose, latest_revision, read_draft, store_revision
+from pipeline.drafts import Draft, checked, compose, keep_issue, latest_revision, read_draft, store_revision
 from pipeline.models import (
     Approval,
     Delivery,
@@ -31,26 +31,30 @@ from pipeline.models import (
     StoredRendition,
     Submission,
 )
-from pipeline.renditions import store_files, store_rendition
+from pipeline.renditions import store_files, store_rendition, went_out
 from pipeline.runtime import Runtime
 from pipeline.slots import want, want_nothing
 from pipeline.states import Disclosure, Ground, Stage, State
+from pipeline.submissions import close, locked_item, manifest, staged
 
-SCANS = (b"%PDF-", b"\x89PNG", b"\xff\xd8\xff")  # what a scanner or a phone makes: PDF, PNG, JPEG
+Signed = Literal[Decision.APPROVE, Decision.RETURN, Decision.REFUSE]
+SIGNED: Mapping[str, Signed] = {"approve": Decision.APPROVE, "return": Decision.RETURN, "refuse": Decision.REFUSE}
 SHORTEST_HASH = 12  # hexadecimal characters of a hash that a person may name it by
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A submission under review: the hash that approvals name, and what the checks warn of."""
+    """A submission under review: the hash that approvals name, what the checks warn of, and the groups of subscribers
+    that it goes to (None: nobody is sent it)."""
 
     item_id: int
     index_number: str
     hash: str
     warnings: tuple[Finding, ...]
+    groups: tuple[str, ...] | None = None
 
 
-def create(rt: Runtime, actor: Actor, draft: Draft, record: Callable[[Session, int], None] | None = None) -> int:
+def create(rt: Runtime, actor: Actor, draft: Draft, record: "Record | None" = None) -> int:
     """A new item with its first revision, as a draft. Returns its id. `record` keeps in the same commit where it came
     from; what it raises undoes the whole."""
     permit(actor, Decision.CREATE, draft.department)
@@ -66,38 +70,52 @@ def create(rt: Runtime, actor: Actor, draft: Draft, record: Callable[[Session, i
         return item.id
 
 
-def edit(rt: Runtime, actor: Actor, item_id: int, draft: Draft, based_on: int | None = None) -> int:
+Record = Callable[[Session, int], None]
+
+
+def edit(
+    rt: Runtime, actor: Actor, item_id: int, draft: Draft, based_on: int | None = None, record: Record | None = None
+) -> int:
     """A new revision of an item that was never approved, or was withdrawn; approvals given so far are void. Returns
     the revision's number. `based_on`: the number of the revision that it was written from, where that is known: refused
-    when somebody saved a newer one meanwhile."""
-    return _revise(rt, actor, item_id, draft, Decision.EDIT, based_on)
+    when somebody saved a newer one meanwhile. `record`: as in `create`."""
+    return _revise(rt, actor, item_id, draft, Decision.EDIT, based_on, record)
 
 
-def correct(rt: Runtime, actor: Actor, item_id: int, draft: Draft, based_on: int | None = None) -> int:
+def correct(
+    rt: Runtime, actor: Actor, item_id: int, draft: Draft, based_on: int | None = None, record: Record | None = None
+) -> int:
     """A new revision of an item that is in force: the old one stays wanted until the new one is approved."""
-    return _revise(rt, actor, item_id, draft, Decision.CORRECT, based_on)
+    return _revise(rt, actor, item_id, draft, Decision.CORRECT, based_on, record)
 
 
-def _revise(rt: Runtime, actor: Actor, item_id: int, draft: Draft, decision: Decision, based_on: int | None) -> int:
+def _revise(
+    rt: Runtime, actor: Actor, item_id: int, draft: Draft, decision: Decision, based_on: int | None,
+    record: Record | None,
+) -> int:  # fmt: skip
+    with rt.reading() as db:
+        draft = keep_issue(db, item_id, draft)
     draft = checked(rt, draft)
     with rt.writing() as db:
-        item = _item(db, item_id)
+        item = locked_item(db, item_id)
         permit(actor, decision, item.department)
         permit(actor, decision, draft.department)  # nobody moves an item where they could not write one
-        in_force = _submission(db, item_id, Stage.APPROVED)
+        in_force = staged(db, item_id, Stage.APPROVED)
         if decision is Decision.EDIT and in_force is not None:
             raise Refused("review.correct_instead")
         if decision is Decision.CORRECT and in_force is None:
             raise Refused("review.edit_instead")
         if based_on is not None and (number := latest_revision(db, item_id).number) != based_on:
             raise Refused("review.newer_revision", revision=str(number))
-        reviewing = _submission(db, item_id, Stage.REVIEWING)
+        reviewing = staged(db, item_id, Stage.REVIEWING)
         if reviewing is not None:
-            _close(rt, reviewing, Stage.VOIDED, "edited")
+            close(rt, reviewing, Stage.VOIDED, "edited")
         revision = store_revision(rt, db, item, actor.person.id, draft)
         item.department = draft.department
         voided = reviewing.hash if reviewing is not None else ""
         audit(rt, db, actor, decision, item_id, revision=revision.number, hash=revision.content_hash, voided=voided)
+        if record is not None:
+            record(db, item_id)
         return revision.number
 
 
@@ -110,23 +128,27 @@ def submit(
     disclosure: Disclosure = Disclosure.PROACTIVE,
     ground: Ground | None = None,
     why: Mapping[str, str] = MappingProxyType({}),
+    groups: Collection[str] | None = None,
 ) -> Submitted:
     """Put the latest revision up for review, with class, channels and time. `channels` None: those in force. `why`:
-    reasons for what the checks question, by the finding's key or code (`reasons.answered`).
+    reasons for what the checks question, by the finding's key or code (`reasons.answered`). `groups`: of subscribers,
+    by id or name, where a channel has any; None: those of the item's type.
 
     Issues the index number, runs the checks, renders and stores what each channel will show, and hashes it all.
     """
     with rt.writing() as db:  # the number must stand in the renditions, and stays the item's whatever happens next
-        item = _item(db, item_id)
+        item = locked_item(db, item_id)
         permit(actor, Decision.SUBMIT, item.department)
         revision, draft = _latest(db, item_id)
         chosen, time = _choose(rt, db, item_id, revision, channels, publish_at, disclosure, ground)
         if item.index_number is None:
             item.index_number = issue_index_number(rt, db)
         index_number = item.index_number
-    message = compose(rt, item, revision.number, draft)
+        corrected = went_out(db, item_id, before=revision.id)
+    message = compose(rt, item, revision.number, draft, corrected)
     public = disclosure is Disclosure.PROACTIVE
     findings, renditions = list[Finding](checks.report(rt, draft, public)), dict[str, Rendition]()
+    findings += sources.findings(rt, draft, chosen)
     if publish_at is not None and publish_at < rt.now():
         findings.append(Finding("check.time_past", Severity.WARN, "publish_at"))
     for name in chosen:
@@ -137,12 +159,17 @@ def submit(
     if any(finding.severity is Severity.BLOCK for finding in findings):
         raise Refused("review.blocked", findings)
     found = reasons.answered(rt, actor, item_id, findings, why)
-    manifest = _manifest(item, revision, disclosure, ground, time, renditions)
-    digest = hashlib.sha256(manifest).hexdigest()
+    told = None
+    if audience.groups(rt.settings) and any(rt.channels[name].adapter.addressed for name in chosen):
+        of_type = audience.of_type(rt.settings, draft.item_type)
+        told = of_type if groups is None else audience.chosen(rt.settings, groups)
+    stored = manifest(item, revision, disclosure, ground, time, renditions, told)
+    digest = hashlib.sha256(stored).hexdigest()
     with rt.writing() as db:
-        _item(db, item_id)
+        locked_item(db, item_id)
         if latest_revision(db, item_id).id != revision.id:
             raise Refused("review.edited_meanwhile")
+        sources.require_current(db, draft.issue)
         _choose(rt, db, item_id, revision, channels, publish_at, disclosure, ground)
         submission = Submission(
             item_id=item_id,
@@ -152,7 +179,8 @@ def submit(
             disclosure=disclosure,
             ground=ground,
             publish_at=time,
-            manifest=manifest,
+            groups=None if told is None else " ".join(told),
+            manifest=stored,
             hash=digest,
             stage=Stage.REVIEWING,
         )
@@ -162,7 +190,7 @@ def submit(
             store_rendition(db, submission.id, revision.id, name, rendition)
         reasons.store(db, submission.id, found)
         audit(rt, db, actor, Decision.SUBMIT, item_id, hash=digest, channels=sorted(chosen), publish_at=time)
-    return Submitted(item_id, index_number, digest, tuple(findings))
+    return Submitted(item_id, index_number, digest, tuple(findings), told)
 
 
 def approve(rt: Runtime, actor: Actor, item_id: int, hash: str) -> bool:
@@ -171,56 +199,93 @@ def approve(rt: Runtime, actor: Actor, item_id: int, hash: str) -> bool:
     return _approve(rt, actor, item_id, hash)
 
 
-def record_paper(rt: Runtime, actor: Actor, item_id: int, person_id: str, hash: str, scan: File) -> bool:
-    """Enter a yes that `person_id` signed on the paper review sheet (代录): by somebody else, with the scan, for the
-    hash that is printed on the sheet. It counts as that person's own. Raises Refused."""
+@dataclass(frozen=True)
+class Paper:
+    """A review sheet that was signed: by whom, the hash printed on it, its scan, and what was ticked. A return needs a
+    `reason`, a refusal its legal `ground`, too."""
+
+    person: str
+    hash: str
+    scan: File
+    decision: Signed = Decision.APPROVE
+    reason: str = ""
+    ground: Ground | None = None
+
+
+def record_paper(rt: Runtime, actor: Actor, item_id: int, paper: Paper) -> bool:
+    """Enter what was signed on the paper review sheet (代录), by somebody else than its signer: it counts as the
+    signer's own. Returns True when it was the last yes. Raises Refused."""
     permit(actor, Decision.RECORD)
-    decider = staff.person(rt, person_id)
+    decider = staff.person(rt, paper.person)
     if decider.id == actor.person.id:
         raise Refused("paper.own_decision", person=decider.name)
-    limit = rt.settings.limits.file_bytes
-    if not scan.content.startswith(SCANS):
-        raise Refused("paper.no_scan", file=scan.name)
-    if len(scan.content) > limit:
-        raise Refused("draft.file_too_large", file=scan.name, limit=str(limit // 1_000_000))
-    return _approve(rt, Actor(decider, actor.os_user), item_id, hash, actor, scan)
+    scans.require(rt, paper.scan, "paper.no_scan", pdf=True)
+    signer, recorded = Actor(decider, actor.os_user), _Recorded(actor, paper)
+    match paper.decision:
+        case Decision.APPROVE:
+            return _approve(rt, signer, item_id, paper.hash, recorded)
+        case Decision.RETURN:
+            _end_review(rt, signer, item_id, Decision.RETURN, Stage.RETURNED, require_reason(paper.reason), recorded)
+        case Decision.REFUSE:
+            if paper.ground is None:
+                raise Refused("paper.ground_missing")
+            reason = f"{paper.ground}: {require_reason(paper.reason)}"
+            _end_review(rt, signer, item_id, Decision.REFUSE, Stage.REFUSED, reason, recorded)
+    return False
 
 
-def _approve(
-    rt: Runtime, actor: Actor, item_id: int, hash: str, recorder: Actor | None = None, scan: File | None = None
+@dataclass(frozen=True)
+class _Recorded:
+    """A decision on paper, and who enters it."""
+
+    by: Actor
+    paper: Paper
+
+
+def _approve(rt: Runtime, actor: Actor, item_id: int, hash: str, recorded: _Recorded | None = None) -> bool:
+    def replacement(db: Session) -> Revision | None:
+        coming = staged(db, item_id, Stage.REVIEWING) or staged(db, item_id, Stage.APPROVED)
+        public = coming is not None and coming.disclosure is Disclosure.PROACTIVE
+        return db.get_one(Revision, coming.revision_id) if public and coming is not None else None
+
+    return rulings.followed(
+        rt, item_id, replacement, lambda issue: _approve_with(rt, actor, item_id, hash, recorded, issue)
+    )
+
+
+def _approve_with(
+    rt: Runtime, actor: Actor, item_id: int, hash: str, recorded: _Recorded | None, issue: rulings.Prepared | None
 ) -> bool:
     with rt.writing() as db:
-        item = _item(db, item_id)
-        submission, names = _waiting(rt, db, actor, item, Decision.APPROVE)
+        item = locked_item(db, item_id)
+        turn = _turn(rt, db, actor, item, Decision.APPROVE)
+        submission, given = turn.submission, turn.given
         _seen(db, submission, hash)
         referrals.require_answered(db, submission.id)
-        given = _approvals(db, submission)
-        stood_in_for = _stood_in_for(actor, _apart(db, actor, names, submission, given))
+        stood_in_for = _stood_in_for(actor, _apart(db, actor, turn))
         level = len(given)
         role = review_role(rt, level)
         approval = Approval(submission_id=submission.id, level=level, role=role, person=actor.person.id)
         approval.hash, approval.at, approval.on_behalf_of = submission.hash, rt.now(), stood_in_for
-        if recorder is not None and scan is not None:
-            store_files(db, [scan])
-            approval.recorded_by, approval.scan_sha256 = recorder.person.id, scan.sha256
+        if recorded is not None:
+            store_files(db, [recorded.paper.scan])
+            approval.recorded_by, approval.scan_sha256 = recorded.by.person.id, recorded.paper.scan.sha256
         db.add(approval)
         last = level + 1 >= len(rt.settings.review.levels)
         facts = {"hash": submission.hash, "level": role, "last": last, **_named(stood_in_for)}
-        if recorder is not None:
-            audit(rt, db, recorder, Decision.RECORD, item_id, for_person=actor.person.id, **facts)
-        else:
-            audit(rt, db, actor, Decision.APPROVE, item_id, **facts)
+        _audit_review(rt, db, actor, recorded, Decision.APPROVE, item_id, facts)
         channels: list[str] = []
         if last:
-            before = _submission(db, item_id, Stage.APPROVED)
-            if before is not None:
-                _close(rt, before, Stage.SUPERSEDED)
+            if turn.in_force is not None:
+                close(rt, turn.in_force, Stage.SUPERSEDED)
                 db.flush()
-            _close(rt, submission, Stage.APPROVED)
+            close(rt, submission, Stage.APPROVED)
             stored = db.scalars(select(StoredRendition).where(StoredRendition.submission_id == submission.id))
             renditions = {rendition.channel: rendition for rendition in stored}
-            want(rt, db, item_id, renditions, submission.publish_at)
-            channels = sorted(renditions)
+            late = sources.approved_late(rt, db, item_id, submission)
+            followers = rulings.follow(rt, db, actor, item_id, issue)
+            want(rt, db, item_id, renditions, submission.publish_at, late or (), held_stays=late is not None)
+            channels = sorted({*renditions, *followers})
     rt.wake(*channels)
     return last
 
@@ -235,35 +300,64 @@ def refuse(rt: Runtime, actor: Actor, item_id: int, ground: Ground, reason: str)
     _end_review(rt, actor, item_id, Decision.REFUSE, Stage.REFUSED, f"{ground}: {require_reason(reason)}")
 
 
-def _end_review(rt: Runtime, actor: Actor, item_id: int, decision: Decision, stage: Stage, reason: str) -> None:
+def _end_review(
+    rt: Runtime, actor: Actor, item_id: int, decision: Decision, stage: Stage, reason: str,
+    recorded: _Recorded | None = None,
+) -> None:  # fmt: skip
     with rt.writing() as db:
-        submission, names = _waiting(rt, db, actor, _item(db, item_id), decision)
-        name = names[0]
+        turn = _turn(rt, db, actor, locked_item(db, item_id), decision)
+        submission = turn.submission
+        if recorded is not None:
+            _seen(db, submission, recorded.paper.hash)
+            store_files(db, [recorded.paper.scan])
+            submission.recorded_by, submission.scan_sha256 = recorded.by.person.id, recorded.paper.scan.sha256
+        name = turn.names[0]
         if name.id != actor.person.id:  # a reviewer may send back even what they had a part in; a deputy had none
-            name = _apart(db, actor, names, submission, _approvals(db, submission))
-        _close(rt, submission, stage, reason)
+            name = _apart(db, actor, turn)
+        close(rt, submission, stage, reason)
+        submission.closed_by = actor.person.id
         facts = {"hash": submission.hash, "reason": reason, **_named(_stood_in_for(actor, name))}
+        _audit_review(rt, db, actor, recorded, decision, item_id, facts)
+
+
+def _audit_review(
+    rt: Runtime, db: Session, actor: Actor, recorded: _Recorded | None, decision: Decision, item_id: int,
+    facts: Mapping[str, object],
+) -> None:  # fmt: skip
+    """The line of a decision; of one on paper it names who entered it, and whose decision it was."""
+    if recorded is None:
         audit(rt, db, actor, decision, item_id, **facts)
+    else:
+        audit(rt, db, recorded.by, Decision.RECORD, item_id, for_person=actor.person.id, signed=decision, **facts)
 
 
 def withdraw(rt: Runtime, actor: Actor, item_id: int, reason: str) -> list[str]:
     """Take an item back everywhere, in one step, by the officer or a leader alone. A correction under review falls with
     it. Returns the channels concerned."""
     reason = require_reason(reason)
+    return rulings.followed(
+        rt, item_id, lambda _: None, lambda issue: _withdraw_with(rt, actor, item_id, reason, issue)
+    )
+
+
+def _withdraw_with(
+    rt: Runtime, actor: Actor, item_id: int, reason: str, issue: rulings.Prepared | None
+) -> list[str]:
     with rt.writing() as db:
         stood_in_for = deputies.permit_withdrawal(rt, db, actor)
-        _item(db, item_id)
-        in_force = _submission(db, item_id, Stage.APPROVED)
+        locked_item(db, item_id)
+        in_force = staged(db, item_id, Stage.APPROVED)
         if in_force is None or in_force.disclosure is not Disclosure.PROACTIVE:
             raise Refused("review.not_in_force")
-        _close(rt, in_force, Stage.WITHDRAWN, reason)
-        reviewing = _submission(db, item_id, Stage.REVIEWING)
+        close(rt, in_force, Stage.WITHDRAWN, reason)
+        reviewing = staged(db, item_id, Stage.REVIEWING)
         if reviewing is not None:
-            _close(rt, reviewing, Stage.VOIDED, "withdrawn")
+            close(rt, reviewing, Stage.VOIDED, "withdrawn")
+        followers = rulings.follow(rt, db, actor, item_id, issue)
         channels = want_nothing(rt, db, item_id)
         facts = {"reason": reason, "channels": channels, **_named(stood_in_for)}
         audit(rt, db, actor, Decision.WITHDRAW, item_id, **facts)
-    rt.wake(*channels)
+    rt.wake(*sorted({*channels, *followers}))
     return channels
 
 
@@ -312,28 +406,23 @@ def consequences(rt: Runtime, item_id: int) -> list[Effect]:
     return sorted(effects, key=lambda one: order.get(one.channel, len(order)))
 
 
+@dataclass(frozen=True)
+class _Turn:
+    """A submission under review, what is in force meanwhile, the approvals given so far, and in whose names it is the
+    actor's turn: their own, or as a deputy."""
+
+    submission: Submission
+    in_force: Submission | None
+    given: Sequence[Approval]
+    names: Sequence[Person]
+
+
 # ── parts of decisions ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _item(db: Session, item_id: int) -> Item:
-    """The item, locked: decisions on one item come one after another."""
-    item = db.get(Item, item_id, with_for_update={"key_share": True})  # a foreign key's check need not wait
-    if item is None:
-        raise Refused("item.unknown", item=str(item_id))
-    return item
 
 
 def _latest(db: Session, item_id: int) -> tuple[Revision, Draft]:
     revision = latest_revision(db, item_id)
     return revision, read_draft(db, revision)
-
-
-def _submission(db: Session, item_id: int, stage: Stage) -> Submission | None:
-    return db.scalars(select(Submission).where(Submission.item_id == item_id, Submission.stage == stage)).one_or_none()
-
-
-def _close(rt: Runtime, submission: Submission, stage: Stage, reason: str = "") -> None:
-    submission.stage, submission.reason, submission.closed_at = stage, reason, rt.now()
 
 
 def _approvals(db: Session, submission: Submission) -> Sequence[Approval]:
@@ -351,9 +440,9 @@ def _choose(
     ground: Ground | None,
 ) -> tuple[list[str], datetime | None]:
     """The channels and the time of a submission, or why there can be none."""
-    if _submission(db, item_id, Stage.REVIEWING) is not None:
+    if staged(db, item_id, Stage.REVIEWING) is not None:
         raise Refused("review.already_submitted")
-    in_force = _submission(db, item_id, Stage.APPROVED)
+    in_force = staged(db, item_id, Stage.APPROVED)
     stored = (
         set(db.scalars(select(StoredRendition.channel).where(StoredRendition.submission_id == in_force.id)))
         if in_force is not None
@@ -396,39 +485,19 @@ def _choose(
     return chosen, time
 
 
-def _manifest(
-    item: Item,
-    revision: Revision,
-    disclosure: Disclosure,
-    ground: Ground | None,
-    publish_at: datetime | None,
-    renditions: dict[str, Rendition],
-) -> bytes:
-    """What an approval binds to (design: "Hash"), as bytes. The revision's hash covers the attachments' hashes."""
-    document = {
-        "item": item.id,
-        "index_number": item.index_number,
-        "revision": revision.number,
-        "content": revision.content_hash,
-        "disclosure": disclosure,
-        "ground": ground,
-        "publish_at": publish_at.isoformat() if publish_at else None,
-        "renditions": {name: rendition.digest for name, rendition in renditions.items()},
-    }
-    return json.dumps(document, ensure_ascii=False, sort_keys=True, indent=1).encode()
-
-
-def _waiting(
-    rt: Runtime, db: Session, actor: Actor, item: Item, decision: Decision
-) -> tuple[Submission, Sequence[Person]]:
-    """The submission under review, if it is this actor's turn, and in whose names: their own, or as a deputy."""
-    submission = _submission(db, item.id, Stage.REVIEWING)
+def _turn(rt: Runtime, db: Session, actor: Actor, item: Item, decision: Decision) -> _Turn:
+    """The submission under review, if it is this actor's turn."""
+    stages = (Stage.REVIEWING, Stage.APPROVED)
+    chosen = select(Submission).where(Submission.item_id == item.id, Submission.stage.in_(stages))
+    found = {submission.stage: submission for submission in db.scalars(chosen)}
+    submission = found.get(Stage.REVIEWING)
     if submission is None:
         raise Refused("review.nothing_waiting")
-    role = review_role(rt, len(_approvals(db, submission)))
+    given = _approvals(db, submission)
+    role = review_role(rt, len(given))
     represents = deputies.stands_in_for(rt, db, actor.person)
     if names := deputies.in_whose_name(actor.person, represents, role, item.department):
-        return submission, names
+        return _Turn(submission, found.get(Stage.APPROVED), given, names)
     if not any(role in one.roles for one in (actor.person, *represents)):
         raise Refused("decision.not_permitted", person=actor.person.name, decision=decision, roles=role)
     everybody = [staff.read_person(row) for row in db.scalars(select(StoredPerson).where(StoredPerson.active))]
@@ -451,21 +520,20 @@ def _seen(db: Session, submission: Submission, hash: str) -> None:
     raise Refused("review.wrong_hash", item=str(submission.item_id))
 
 
-def _apart(
-    db: Session, actor: Actor, names: Sequence[Person], submission: Submission, given: Sequence[Approval]
-) -> Person:
+def _apart(db: Session, actor: Actor, turn: _Turn) -> Person:
     """Author of any revision, submitter, officer and leader are different persons (domain: review separation), and so
     are those in whose names they act. Returns in whose name the actor does."""
+    submission = turn.submission
     authors = {*db.scalars(select(Revision.author).where(Revision.item_id == submission.item_id))}
     authors.add(submission.submitted_by)
-    reviewers = {approval.person for approval in given} | {approval.on_behalf_of for approval in given}
+    reviewers = {name for approval in turn.given for name in (approval.person, approval.on_behalf_of)}
     if actor.person.id in authors:
         raise Refused("review.own_item", person=actor.person.name)
     if actor.person.id in reviewers:
         raise Refused("review.same_person", person=actor.person.name)
-    name = deputies.apart(names, authors | reviewers)
+    name = deputies.apart(turn.names, authors | reviewers)
     if name is None:
-        represented = "、".join(one.name for one in names)
+        represented = "、".join(one.name for one in turn.names)
         raise Refused("review.represented_involved", person=actor.person.name, represented=represented)
     return name
 

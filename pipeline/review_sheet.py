@@ -9,6 +9,7 @@ import segno
 from channels.typst import typeset
 from config.locale import catalogue, say
 from pipeline import desk, items, staff
+from pipeline.drafts import VALIDITIES
 from pipeline.runtime import Runtime
 from pipeline.words import problem
 
@@ -35,6 +36,8 @@ def of(rt: Runtime, item_id: int) -> bytes:
     rows = [["标题", draft.title]]
     rows += [[*left, *right] for left, right in zip_longest(pairs[::2], pairs[1::2], fillvalue=("", ""))]
     rows.append(["渠道", "、".join(labels[name] for name in labels if name in view.renditions) or "不发布到渠道"])
+    if draft.validity != VALIDITIES[0]:
+        rows.append(["有效性", draft.validity])
     rows.append(["内容概述", draft.summary or "—"])
     rows.append(["附件", "；".join(file.name for file in draft.files) or "无"])
     levels = []

@@ -1,24 +1,35 @@
 """What a decision writes into the ledger: what should be where. It never calls a channel."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, false, or_, update
 from sqlalchemy.orm import Session
 
 from pipeline.models import Delivery, StoredRendition
 from pipeline.rescue.hold import JUMP, RESTORED, from_before
-from pipeline.rows import FRESH, lock, locked
+from pipeline.rows import FRESH, lock, locked_where
 from pipeline.runtime import Opened, Runtime
 from pipeline.states import State, after_wanted, move
 
+LATE = "late"  # on hold until a person lets it go
+OUTDATED = "outdated"  # on hold until another text is approved: an issue's, in which an item was withdrawn or corrected
+
 
 def want(
-    rt: Runtime, db: Session, item_id: int, renditions: Mapping[str, StoredRendition], publish_at: datetime | None
+    rt: Runtime,
+    db: Session,
+    item_id: int,
+    renditions: Mapping[str, StoredRendition],
+    publish_at: datetime | None,
+    late: Collection[str] = (),
+    held_stays: bool = False,
 ) -> None:
     """Let these renditions be wanted, each on its channel, from `publish_at` (None: as it was; where nothing is wanted
-    so far, now). A slot that wants the very same bytes already keeps its generation."""
+    so far, now). A slot that wants the very same bytes already keeps its generation. `late`: on these channels a person
+    lets it go, where nothing was wanted before; `held_stays`: what waits for a person goes on waiting, with the new
+    text."""
     now = rt.now()
     slots = _slots(db, item_id)
     for channel, rendition in sorted(renditions.items()):
@@ -30,6 +41,8 @@ def want(
                 slot.generation += JUMP
                 if (opened := rt.channels.get(channel)) and not opened.traits.recall:  # it may have gone out before
                     slot.state, slot.reason, slot.held_known = State.ON_HOLD, RESTORED, False
+            if channel in late and slot.state is State.DUE:
+                slot.state, slot.reason = move(slot.state, State.ON_HOLD), LATE
             db.add(slot)
             continue
         time = publish_at or (slot.publish_at if slot.wanted_id is not None else now)
@@ -38,7 +51,35 @@ def want(
             db.execute(update(Delivery).where(Delivery.slot_id == slot.id).values(publish_at=time))
         wanted = db.get(StoredRendition, slot.wanted_id) if slot.wanted_id is not None else None
         if wanted is None or wanted.digest != rendition.digest:
-            _turn(rt.channels.get(channel), db, slot, rendition.id, now)
+            _turn(rt.channels.get(channel), db, slot, rendition.id, now, held_stays)
+        if channel in late and wanted is None:
+            mine = Delivery.slot_id == slot.id if slot.expanded_at is not None else Delivery.id == slot.id
+            held = {"state": move(State.DUE, State.ON_HOLD), "reason": LATE}
+            db.execute(update(Delivery).where(mine, Delivery.state == State.DUE).values(held))
+    db.flush()
+
+
+def give_up(rt: Runtime, db: Session, item_id: int, channels: Collection[str], taken_back: bool) -> None:
+    """No text can be wanted on these channels until one is approved. What was not sent waits, with nothing to send; a
+    page that nobody saw yet, or any (`taken_back`), is taken back."""
+    now = rt.now()
+    for channel, slot in _slots(db, item_id).items() if channels else ():
+        if channel not in channels or slot.wanted_id is None:
+            continue
+        opened = rt.channels.get(channel)
+        if opened is not None and opened.traits.recall:
+            if taken_back or (slot.held_known and slot.held_id is None):
+                _turn(opened, db, slot, None, now)
+            continue
+        db.flush()
+        leaf = Delivery.slot_id == slot.id if slot.expanded_at is not None else Delivery.id == slot.id
+        fresh = _fresh(slot, None, now)
+        for state in (State.DUE, State.FAILED, State.SENDING, State.ON_HOLD):
+            held = {**fresh, "state": move(state, State.ON_HOLD), "reason": OUTDATED}
+            waits = _claimed_only() if state is State.SENDING else Delivery.state == state
+            db.execute(update(Delivery).where(leaf, waits).values(**held, lease_token=None, lease_until=None))
+        if slot.expanded_at is not None:  # what is being sent and breaks off follows it: it is skipped
+            db.execute(update(Delivery).where(Delivery.id == slot.id).values(**fresh))
     db.flush()
 
 
@@ -56,14 +97,15 @@ def want_nothing(rt: Runtime, db: Session, item_id: int) -> list[str]:
 def _slots(db: Session, item_id: int) -> dict[str, Delivery]:
     """The item's slots, locked, and then all their recipients: a row that a worker is just recording would otherwise
     follow the slot as it was before this decision, and go out after it."""
-    ids = db.scalars(select(Delivery.id).where(Delivery.item_id == item_id, Delivery.recipient == "")).all()
-    slots = locked(db, ids)
+    slots = locked_where(db, Delivery.item_id == item_id, Delivery.recipient == "")
     if plans := [slot.id for slot in slots if slot.expanded_at is not None]:
         lock(db, Delivery.slot_id.in_(plans))
     return {row.channel: row for row in slots}
 
 
-def _turn(opened: Opened | None, db: Session, slot: Delivery, wanted_id: int | None, now: datetime) -> None:
+def _turn(
+    opened: Opened | None, db: Session, slot: Delivery, wanted_id: int | None, now: datetime, held_stays: bool = False
+) -> None:
     """Change what one slot wants: a new generation. A channel that the office has given up (`opened` None) keeps its
     rows: should it come back, what was withdrawn meanwhile is taken back."""
     if opened.traits.recall if opened else slot.expanded_at is None:
@@ -81,10 +123,12 @@ def _turn(opened: Opened | None, db: Session, slot: Delivery, wanted_id: int | N
     db.flush()
     leaf = Delivery.slot_id == slot.id if slot.expanded_at is not None else Delivery.id == slot.id
     fresh = _fresh(slot, wanted_id, now)
+    if held_stays:  # nor does it become any less late, and what a person let go needs no second word
+        fresh = {name: value for name, value in fresh.items() if name not in ("wanted_at", "released_at", "hurry")}
     if wanted_id is None:
         _skip_unsent(db, leaf, fresh)
     else:
-        _renew_unsent(db, leaf, fresh, from_before(db, slot.item_id))
+        _renew_unsent(db, leaf, fresh, from_before(db, slot.item_id), held_stays)
     if slot.expanded_at is not None:  # the slot is the plan that its recipients follow
         db.execute(update(Delivery).where(Delivery.id == slot.id).values(**fresh))
 
@@ -98,10 +142,15 @@ def _claimed_only() -> ColumnElement[bool]:
     return and_(Delivery.state == State.SENDING, ~Delivery.call_open)
 
 
-def _renew_unsent(db: Session, leaf: ColumnElement[bool], fresh: Mapping[str, Any], restored: bool) -> None:
+def _renew_unsent(
+    db: Session, leaf: ColumnElement[bool], fresh: Mapping[str, Any], restored: bool, held_stays: bool
+) -> None:
     """A correction gives the unsent the new revision; what was sent or is in doubt keeps everything (no recall)."""
+    held = and_(Delivery.state == State.ON_HOLD, Delivery.reason.in_((LATE, OUTDATED)))
+    if held_stays:
+        db.execute(update(Delivery).where(leaf, held).values(**fresh, reason=LATE))
     back = or_(
-        and_(Delivery.state == State.ON_HOLD, Delivery.reason == "late"),
+        held if not held_stays else false(),
         and_(Delivery.state == State.SKIPPED, Delivery.reason.in_(("withdrawn", "no_recipients"))),
     )
     again = {**fresh, "state": move(State.ON_HOLD, State.DUE), "reason": ""}

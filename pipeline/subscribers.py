@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -12,18 +12,21 @@ from sqlalchemy.orm import Session
 
 from channels.contract import ChannelError
 from channels.document import BadText, clean
+from pipeline import audience, subscriptions
 from pipeline.database import insert_for
 from pipeline.decisions import Actor, Decision, Refused, audit, may, permit, require_reason
 from pipeline.logbook import plain_cell
-from pipeline.models import Subscriber, Suppression
+from pipeline.models import Subscriber, SubscriberGroup, Suppression
 from pipeline.runtime import Opened, Runtime
+from pipeline.words import masked
 
-ADDRESS_COLUMNS = ("phone", "address", "手机号", "手机号码")
+ADDRESS_COLUMNS = ("phone", "address", "手机号", "手机号码", "邮箱", "电子邮箱")
 NAME_COLUMNS = ("name", "姓名")
 SOURCE_COLUMNS = ("consent_source", "同意来源")
 DATE_COLUMNS = ("consent_on", "同意日期")
 LONGEST_ADDRESS, LONGEST_NAME = 200, 80  # characters, as the table holds them
 MOST_LINES = 50_000  # of one file
+GROUP_COLUMNS = ("groups", "类别")
 FILE_COLUMNS = ("手机号", "姓名", "同意来源", "同意日期", "拒收")  # as we write them; the first four are read again
 
 
@@ -38,7 +41,8 @@ class Imported:
 
 @dataclass(frozen=True)
 class Listed:
-    """A subscriber on a list. `suppressed`: on the suppression list too, so nothing is sent."""
+    """A subscriber on a list. `suppressed`: on the suppression list too, so nothing is sent; `groups`: ids of what they
+    chose, none: everything."""
 
     id: int
     address: str
@@ -46,6 +50,7 @@ class Listed:
     consent_source: str
     consent_on: date | None
     suppressed: bool
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,32 +72,47 @@ class Found:
 
 
 def import_csv(rt: Runtime, actor: Actor, channel: str, text: str) -> Imported:
-    """Add the people of a CSV (header: phone or address, name, consent_source, consent_on) to a channel's list. A line
-    that cannot be taken is said and the others go in; everybody is on the list once. Nobody is taken without source and
-    date of their consent (个人信息保护法, art. 13 and 14), nor from the suppression list."""
+    """Add the people of a CSV (header: phone or address, name, consent_source, consent_on, groups) to a channel's list;
+    who is on it already keeps what stands there, and the groups of the line are added. A line that cannot be taken is
+    said and the others go in; everybody is on the list once. Nobody is taken without source and date of their consent
+    (个人信息保护法, art. 13 and 14), nor from the suppression list."""
     permit(actor, Decision.SUBSCRIBE)
-    rows, bad = _read(rt, channel, text)
+    rows, groups, bad = _read(rt, channel, text)
     with rt.writing() as db:
         before = db.scalar(select(func.count()).select_from(Subscriber)) or 0
         if rows:
             db.execute(insert_for(db, Subscriber).on_conflict_do_nothing(), rows)
+        _join(db, channel, groups)
         new = (db.scalar(select(func.count()).select_from(Subscriber)) or 0) - before
         audit(rt, db, actor, Decision.SUBSCRIBE, None, channel=channel, new=new, bad=len(bad))
     return Imported(new, len(rows) - new, bad)
 
 
+def _join(db: Session, channel: str, groups: Mapping[str, Collection[str]]) -> None:
+    """Add subscribers, by address, to groups."""
+    if not groups:
+        return
+    here = db.execute(select(Subscriber.id, Subscriber.address).where(Subscriber.channel == channel))
+    joined = [{"subscriber_id": id, "group_id": one} for id, address in here for one in groups.get(address, ())]
+    if joined:
+        db.execute(insert_for(db, SubscriberGroup).on_conflict_do_nothing(), joined)
+
+
 def foresee(rt: Runtime, actor: Actor, channel: str, text: str) -> Imported:
     """What `import_csv` would make of this list; nothing is changed."""
     permit(actor, Decision.SUBSCRIBE)
-    rows, bad = _read(rt, channel, text)
+    rows, _, bad = _read(rt, channel, text)
     with rt.reading() as db:
         known = set(db.scalars(select(Subscriber.address).where(Subscriber.channel == channel)))
     new = len({str(row["address"]) for row in rows} - known)
     return Imported(new, len(rows) - new, bad)
 
 
-def _read(rt: Runtime, channel: str, text: str) -> tuple[list[dict[str, object]], tuple[tuple[int, str], ...]]:
-    """The lines of a list that can be taken, as rows of the table, and those that cannot: their numbers and why."""
+def _read(
+    rt: Runtime, channel: str, text: str
+) -> tuple[list[dict[str, object]], dict[str, set[str]], tuple[tuple[int, str], ...]]:
+    """The lines of a list that can be taken, as rows of the table, the groups of each address that names some, and the
+    lines that cannot: their numbers and why."""
     opened = _addressed(rt, channel)
     today = rt.now().astimezone(rt.settings.zone).date()
     with rt.reading() as db:
@@ -106,7 +126,7 @@ def _read(rt: Runtime, channel: str, text: str) -> tuple[list[dict[str, object]]
         raise Refused("subscribers.not_csv", line="1") from error
     if not any(column in header for column in ADDRESS_COLUMNS):
         raise Refused("subscribers.no_address_column", columns=", ".join(ADDRESS_COLUMNS))
-    rows, bad = list[dict[str, object]](), list[tuple[int, str]]()
+    rows, groups, bad = list[dict[str, object]](), dict[str, set[str]](), list[tuple[int, str]]()
     for line, row in _numbered(reader):
         if line > MOST_LINES:
             raise Refused("subscribers.too_many_lines", limit=str(MOST_LINES))
@@ -133,6 +153,13 @@ def _read(rt: Runtime, channel: str, text: str) -> tuple[list[dict[str, object]]
         if address in suppressed:
             bad.append((line, "subscribers.on_suppression_list"))
             continue
+        try:
+            named = audience.chosen(rt.settings, [one for one in _LIST.split(_first(row, GROUP_COLUMNS)) if one])
+        except Refused:
+            bad.append((line, "subscribers.unknown_group"))
+            continue
+        if named:
+            groups.setdefault(address, set()).update(named)
         rows.append(
             {
                 "channel": channel,
@@ -143,7 +170,10 @@ def _read(rt: Runtime, channel: str, text: str) -> tuple[list[dict[str, object]]
                 "added_at": rt.now(),
             }
         )
-    return rows, tuple(bad)
+    return rows, groups, tuple(bad)
+
+
+_LIST = re.compile(r"[\s,，、;；|]+")
 
 
 def _day(given: str) -> date | None:
@@ -157,11 +187,13 @@ def _day(given: str) -> date | None:
     return date(year, month, day)
 
 
-def count(rt: Runtime, channel: str) -> int:
-    """How many would be told now."""
+def count(rt: Runtime, channel: str, groups: Collection[str] | None = None) -> int:
+    """How many would be told now: of what goes to these groups; None: how many there are."""
     suppressed = select(Suppression.address).where(Suppression.channel == channel)
     with rt.reading() as db:
         chosen = select(func.count()).where(Subscriber.channel == channel, Subscriber.address.not_in(suppressed))
+        if groups is not None:
+            chosen = chosen.where(audience.told(groups))
         return db.scalar(chosen) or 0
 
 
@@ -173,6 +205,7 @@ def listed(rt: Runtime, actor: Actor, channel: str, whole: bool = False) -> list
     with rt.reading() as db:
         barred = set(db.scalars(suppressed))
         rows = db.scalars(select(Subscriber).where(Subscriber.channel == channel).order_by(Subscriber.id)).all()
+        groups = _groups(db, channel)
         whole = whole and may(actor, Decision.READ_SUBSCRIBERS)
         found = [
             Listed(
@@ -182,6 +215,7 @@ def listed(rt: Runtime, actor: Actor, channel: str, whole: bool = False) -> list
                 consent_source=row.consent_source,
                 consent_on=row.consent_on,
                 suppressed=row.address in barred,
+                groups=groups.get(row.id, ()),
             )
             for row in rows
         ]
@@ -192,26 +226,51 @@ def listed(rt: Runtime, actor: Actor, channel: str, whole: bool = False) -> list
 
 
 def export(rt: Runtime, actor: Actor, channel: str) -> str:
-    """The whole list with whole numbers as CSV (RFC 4180), no cell a formula; the audit log records it. Raises
-    Refused."""
+    """The whole list with whole numbers as CSV (RFC 4180), no cell a formula, with groups where the office has any; the
+    audit log records it. Raises Refused."""
     permit(actor, Decision.READ_SUBSCRIBERS)
     written = io.StringIO()
     rows = csv.writer(written)
-    rows.writerow(FILE_COLUMNS)
+    grouped = bool(audience.groups(rt.settings))
+    rows.writerow((*FILE_COLUMNS, GROUP_COLUMNS[1]) if grouped else FILE_COLUMNS)
     for one in listed(rt, actor, channel, whole=True):
         given = one.consent_on.isoformat() if one.consent_on else ""
-        cells = (one.address, one.name, one.consent_source, given, "是" if one.suppressed else "")
+        chosen = ["、".join(group_names(rt, one.groups))] if grouped else []
+        cells = (one.address, one.name, one.consent_source, given, "是" if one.suppressed else "", *chosen)
         rows.writerow(map(plain_cell, cells))
     return written.getvalue()
 
 
-def search(rt: Runtime, actor: Actor, channel: str, words: str = "", page: int = 1, size: int = 50) -> Found:
+def group_names(rt: Runtime, ids: Collection[str]) -> list[str]:
+    """The names of groups, in the office's order; one that the office has given up by its id."""
+    there = {one.id: one.name for one in audience.groups(rt.settings)}
+    return [name for id, name in there.items() if id in ids] + sorted(set(ids) - there.keys())
+
+
+def _groups(db: Session, channel: str, ids: Collection[int] | None = None) -> dict[int, tuple[str, ...]]:
+    """What the subscribers of a channel chose, of these only or of all."""
+    asked = select(SubscriberGroup.subscriber_id, SubscriberGroup.group_id)
+    asked = asked.join(Subscriber, Subscriber.id == SubscriberGroup.subscriber_id).where(Subscriber.channel == channel)
+    if ids is not None:
+        asked = asked.where(Subscriber.id.in_(ids))
+    found: dict[int, tuple[str, ...]] = {}
+    for id, group in db.execute(asked.order_by(SubscriberGroup.subscriber_id, SubscriberGroup.group_id)):
+        found[id] = (*found.get(id, ()), group)
+    return found
+
+
+def search(
+    rt: Runtime, actor: Actor, channel: str, words: str = "", page: int = 1, size: int = 50, group: str = ""
+) -> Found:
     """Subscribers by a whole number, its last four digits or a name, the newest first, with masked numbers: what the
-    mask hides cannot be searched for piece by piece. Raises Refused."""
+    mask hides cannot be searched for piece by piece. `group`: only those who are told of what goes to it. Raises
+    Refused."""
     permit(actor, Decision.SEE_SUBSCRIBERS)
     opened, words = _addressed(rt, channel), words.strip()
     chosen = select(Subscriber).where(Subscriber.channel == channel)
     number = ""
+    if group:
+        chosen = chosen.where(audience.told(audience.chosen(rt.settings, [group])))
     if words:
         asked: list[ColumnElement[bool]] = [Subscriber.name.contains(words, autoescape=True)]
         try:
@@ -227,10 +286,14 @@ def search(rt: Runtime, actor: Actor, channel: str, words: str = "", page: int =
         rows = db.scalars(chosen.order_by(Subscriber.id.desc()).limit(size).offset((page - 1) * size)).all()
         these = (Suppression.channel == channel, Suppression.address.in_([row.address for row in rows]))
         barred = set(db.scalars(select(Suppression.address).where(*these)))
+        groups = _groups(db, channel, [row.id for row in rows])
         lines = tuple(
-            Listed(row.id, masked(row.address), row.name, row.consent_source, row.consent_on, row.address in barred)
+            Listed(
+                row.id, masked(row.address), row.name, row.consent_source, row.consent_on, row.address in barred,
+                groups.get(row.id, ()),
+            )
             for row in rows
-        )
+        )  # fmt: skip
         kept = db.get(Suppression, (channel, number)) if number else None
         return Found(lines, total, _suppressed(kept) if kept is not None else None)
 
@@ -304,12 +367,11 @@ def unsuppress(rt: Runtime, actor: Actor, channel: str, address: str, reason: st
     return masked(address)
 
 
-def masked(address: str) -> str:
-    """138****1234 (domain: suggested masking); of a mail address the first letter and the domain."""
-    name, at, domain = address.partition("@")
-    if at:
-        return f"{name[:1]}****@{domain}"
-    return f"{address[:3]}****{address[-4:]}" if len(address) >= 11 else address
+def reply_address(rt: Runtime, actor: Actor, channel: str) -> str:
+    """Where the gateway of a channel hands on what phones send back: whoever knows it can take anybody off the list.
+    Raises Refused."""
+    permit(actor, Decision.STAFF)
+    return subscriptions.message_address(rt, _addressed(rt, channel).name)
 
 
 def _addressed(rt: Runtime, channel: str) -> Opened:

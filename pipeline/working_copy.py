@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from channels.contract import File
 from pipeline.database import insert_for
 from pipeline.decisions import Actor, Decision, Refused, permit
-from pipeline.drafts import Draft, latest_revision
+from pipeline.drafts import VALIDITIES, Draft, latest_revision
 from pipeline.models import Blob, WorkingCopy
 from pipeline.renditions import store_files
 from pipeline.runtime import Runtime
@@ -62,6 +62,7 @@ class Sheet:
     period_to: str = ""
     objection_contact: str = ""
     corrects: str = ""
+    validity: str = VALIDITIES[0]
     files: tuple[Kept, ...] = ()
 
 
@@ -154,6 +155,13 @@ def begun(rt: Runtime, person: str) -> list[Copy]:
     """The new items that this person began and did not save, the last first."""
     with rt.reading() as db:
         mine = select(WorkingCopy).where(WorkingCopy.person == person, WorkingCopy.item_id.is_(None))
+        return [_read(row) for row in db.scalars(mine.order_by(WorkingCopy.saved_at.desc(), WorkingCopy.id.desc()))]
+
+
+def all_of(rt: Runtime, person: str) -> list[Copy]:
+    """Everything that this person typed and did not save, new items and edits, the last first."""
+    with rt.reading() as db:
+        mine = select(WorkingCopy).where(WorkingCopy.person == person).limit(MOST_NEW)
         return [_read(row) for row in db.scalars(mine.order_by(WorkingCopy.saved_at.desc(), WorkingCopy.id.desc()))]
 
 

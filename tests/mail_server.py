@@ -1,14 +1,26 @@
-"""A real SMTP server on loopback that keeps what it is given, and fails as it is told."""
+"""A real SMTP server on loopback that keeps what it is given, and fails as it is told.
+
+As a process of its own (`separate`, `python -m tests.mail_server FOLDER`) it writes each mail down before it says yes;
+there how an address begins decides: `nobody` and `policy` are refused for good, `later` put off twice, `slow` answered
+after a while, and the line closed instead of an answer for `torn` (not taken) and `lost` (taken).
+"""
 
 import asyncio
+import os
+import signal
 import ssl
+import subprocess
+import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from pathlib import Path
 from typing import Any
 
 import trustme
@@ -25,6 +37,9 @@ class MailServer:
     encrypted: list[bool] = field(default_factory=list)
     answers: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)  # by address: what RCPT answers
+    senders: list[str] = field(default_factory=list)  # of the envelope
+    connections: int = 0
+    delay: float = 0.0  # before the answer to a mail
 
     def section(self, **changes: Any) -> dict[str, Any]:
         """How an office would configure it."""
@@ -54,8 +69,10 @@ class MailServer:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         answer = self.answers.get("DATA", "250 OK")
+        await asyncio.sleep(self.delay)
         if answer in ("250 OK", "close"):
             assert isinstance(envelope.content, bytes)
+            self.senders.append(envelope.mail_from or "")
             mail = message_from_bytes(envelope.content, policy=default)
             assert isinstance(mail, EmailMessage)
             self.mails.append(mail)
@@ -89,6 +106,7 @@ def mail_server(
         return AuthResult(success=known, handled=known)
 
     def protocol() -> SMTP:
+        kept.connections += 1
         return SMTP(
             kept,
             hostname="mail.gd.example",
@@ -120,3 +138,113 @@ async def _close(listening: asyncio.Server) -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+
+
+# ── as a process of its own ──────────────────────────────────────────────────────────────────────────────────────────
+
+SLOW_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Mailed:
+    """A mail that the server took: to whom, its Message-ID, and where it bounces to."""
+
+    to: str
+    name: str
+    sender: str
+
+
+class Separate:
+    """A mail server that the test's faults do not touch."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True)
+        self.start()
+
+    @property
+    def port(self) -> int:
+        return int((self._folder / "port").read_text())
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "tests.mail_server", str(self._folder)]
+        self._process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
+        until = time.monotonic() + 60
+        while not (self._folder / "up").exists():
+            assert time.monotonic() < until and self._process.poll() is None
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        assert self._process is not None
+        (self._folder / "up").unlink(missing_ok=True)
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    @property
+    def taken(self) -> list[Mailed]:
+        log = self._folder / "taken"
+        return [Mailed(*line.split("\t")) for line in log.read_text().splitlines()] if log.exists() else []
+
+    def times(self) -> Counter[str]:
+        """How many mails each address was sent."""
+        return Counter(mail.to for mail in self.taken)
+
+
+@contextmanager
+def separate(folder: Path) -> Iterator[Separate]:
+    server = Separate(folder)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+class _Written:
+    def __init__(self, folder: Path) -> None:
+        self._log = os.open(folder / "taken", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._put_off = Counter[str]()
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address.startswith("nobody"):
+            return "550 5.1.1 no such user"
+        if address.startswith("policy"):
+            return "550 5.7.1 not for you"
+        if address.startswith("later") and self._put_off[address] < 2:
+            self._put_off[address] += 1
+            return "450 4.2.1 try again later"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        to = envelope.rcpt_tos[0]
+        assert isinstance(envelope.content, bytes) and server.transport is not None
+        if to.startswith("slow"):
+            await asyncio.sleep(SLOW_SECONDS)
+        if not to.startswith("torn"):
+            name = envelope.content.partition(b"\nMessage-ID: <")[2].partition(b">")[0].decode()
+            os.write(self._log, f"{to}\t{name}\t{envelope.mail_from}\n".encode())
+        if to.startswith(("torn", "lost")):
+            server.transport.abort()
+        return "250 OK"
+
+
+def main(folder: Path) -> None:
+    async def serve() -> None:
+        loop, kept = asyncio.get_running_loop(), folder / "port"
+        written = _Written(folder)
+        port = int(kept.read_text()) if kept.exists() else 0
+        server = await loop.create_server(
+            lambda: SMTP(written, hostname="mail.gd.example", loop=loop), "127.0.0.1", port, backlog=128
+        )
+        kept.write_text(str(server.sockets[0].getsockname()[1]))
+        (folder / "up").touch()
+        await server.serve_forever()
+
+    asyncio.run(serve())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -20,17 +20,20 @@ import uvicorn
 
 from config import settings as config
 from config.settings import HERE
-from pipeline import accounts, counting, intake, review, staff
+from pipeline import accounts, assembly, counting, intake, issues, review, staff
 from pipeline.decisions import Actor
 from pipeline.models import Account
 from pipeline.runtime import Runtime, open_runtime
 from pipeline.states import Ground
+from tests.channels.rig_portal import portal_process
 from web.console.app import create
+from workers.embedded import _portal
 
 OUT = Path(__file__).parents[1] / "docs" / "screenshots"
 PASSWORD = "dianbo-guangdian"
 WIDTHS = (1440, 390)
 MARK = "screenshots.ready"
+QUIET = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking", "--lang=zh-CN"]
 
 # name → who looks, and the path. {reviewing} and so on are items in these phases.
 PAGES: Mapping[str, tuple[str, str]] = {
@@ -50,6 +53,7 @@ PAGES: Mapping[str, tuple[str, str]] = {
     "reach": ("wang", "/reach"),
     "reach-item": ("wang", "/items/7/reach"),
     "withdraw": ("chen", "/items/7/withdraw"),
+    "admin": ("admin", "/admin"),
     "admin-channels": ("admin", "/admin/channels"),
     "admin-people": ("admin", "/admin/people"),
     "admin-person": ("admin", "/admin/people/chen"),
@@ -57,6 +61,7 @@ PAGES: Mapping[str, tuple[str, str]] = {
     "admin-deputies": ("admin", "/admin/deputies"),
     "admin-words": ("wang", "/admin/words"),
     "admin-subscribers": ("admin", "/admin/subscribers"),
+    "admin-standing": ("wang", "/admin/standing"),
     "admin-log": ("admin", "/admin/log"),
     "admin-processes": ("admin", "/admin/processes"),
     "tokens": ("wang", "/tokens"),
@@ -64,12 +69,30 @@ PAGES: Mapping[str, tuple[str, str]] = {
     "calendar-october": ("wang", "/calendar?month=2026-10"),
     "calendar-list": ("wang", "/calendar?view=list"),
     "numbers": ("wang", "/numbers"),
+    "newsletter": ("wang", "/newsletter"),
+    "newsletter-issue": ("wang", "/newsletter/{issue}"),
+    "newsletter-entry": ("wang", "/newsletter/{issue}/entries/{entry}"),
+    "newsletter-print": ("wang", "/newsletter/{issue}/preview"),
+    "newsletter-mail": ("wang", "/newsletter/{issue}/preview?form=mail"),
     "new": ("zhao", "/items/new"),
     "edit": ("wang", "/items/{draft}/edit"),
     "correct": ("wang", "/items/2/correct"),
     "submit": ("wang", "/items/{draft}/submit"),
     "preview": ("wang", "/items/2/preview/bulletin"),
     "problem": ("zhao", "/items/999"),
+}
+
+# The portal's, by path, and the cookie of the view. Published by the demonstration, read from its own process.
+PUBLIC: Mapping[str, tuple[str, str]] = {
+    "portal-home": ("/", ""),
+    "portal-catalogue": ("/catalogue?type=通知", ""),
+    "portal-search": ("/search?q=应急广播", ""),
+    "portal-item": ("/i/1", ""),
+    "portal-notice": ("/i/2", ""),
+    "portal-guide": ("/guide", ""),
+    "portal-apply": ("/apply", ""),
+    "portal-elder": ("/i/8", "1e"),
+    "portal-contrast": ("/i/8", "0c"),
 }
 
 
@@ -84,6 +107,9 @@ def main() -> None:
         rt, phases = believable_office(data)
         with served(rt) as url:
             take(url, phases, given.out, given.names)
+        environment = _portal(rt.settings)
+        with portal_process(Path(environment.pop("PORTAL_DATA")), **environment) as portal:
+            take_public(portal.url, given.out, given.names)
 
 
 def believable_office(data: Path) -> tuple[Runtime, dict[str, int]]:
@@ -141,7 +167,18 @@ def _more_items(rt: Runtime) -> dict[str, int]:
     review.approve(rt, actor("li"), made["reviewing2"], seen)
     review.return_(rt, actor("li"), made["returned"], "附件中的联系人手机号请按规定处理后再提交。")
     review.refuse(rt, actor("li"), made["refused"], Ground.INTERNAL_AFFAIRS, "设备台账属于内部事务信息。")
-    return made
+    return made | _an_issue(rt, actor("wang"))
+
+
+def _an_issue(rt: Runtime, editor: Actor) -> dict[str, int]:
+    """The newsletter's next issue, as far as its editor has come."""
+    issues.ensure(rt)
+    issue = next(one.id for one in issues.plan(rt) if one.id)
+    revision = assembly.build(rt, editor, issue).revision
+    entries = [one.item for column in issues.page(rt, issue).columns for one in column.entries]
+    revision = assembly.drop(rt, editor, issue, revision, entries[-1])
+    assembly.write_editorial(rt, editor, issue, revision, "岁末将至，本期集中刊发冬季安全播出和便民服务信息，敬请留意。")
+    return {"issue": issue, "entry": entries[0]}
 
 
 @contextmanager
@@ -163,10 +200,8 @@ def take(url: str, phases: Mapping[str, int], out: Path, names: list[str]) -> No
     from playwright.sync_api import sync_playwright
 
     out.mkdir(parents=True, exist_ok=True)
-    quiet = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
-    quiet.append("--lang=zh-CN")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=quiet)
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET)
         for width in WIDTHS:
             for person in dict.fromkeys(who for who, _ in PAGES.values()):
                 page = browser.new_context(viewport={"width": width, "height": 900}, locale="zh-CN").new_page()
@@ -180,6 +215,27 @@ def take(url: str, phases: Mapping[str, int], out: Path, names: list[str]) -> No
                         page.goto(url + path.format(**phases), wait_until="networkidle")
                         page.screenshot(path=out / f"{name}-{width}.png", full_page=True)
                         print(f"{name}-{width}.png", flush=True)
+        browser.close()
+
+
+def take_public(url: str, out: Path, names: list[str]) -> None:
+    """The same of the portal."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET)
+        for width in WIDTHS:
+            for name, (path, view) in PUBLIC.items():
+                if names and name not in names:
+                    continue
+                context = browser.new_context(viewport={"width": width, "height": 900}, locale="zh-CN")
+                if view:
+                    context.add_cookies([{"name": "view", "value": view, "url": url}])
+                page = context.new_page()
+                page.goto(url + path, wait_until="networkidle")
+                page.screenshot(path=out / f"{name}-{width}.png", full_page=True)
+                print(f"{name}-{width}.png", flush=True)
+                context.close()
         browser.close()
 
 

@@ -42,6 +42,12 @@ PARTS = (
         ("chromium", "fonts-noto-cjk"),
         (Path("/usr/bin/chromium"), Path("/usr/share/fonts/opentype/noto/NotoSerifCJK-Regular.ttc")),
     ),
+    Part(
+        "nginx, and wrk that measures (for the bench of the portal)",
+        ("nginx-light", "wrk"),
+        (Path("/usr/sbin/nginx"), Path("/usr/bin/wrk")),
+        ("nginx",),
+    ),
 )
 
 

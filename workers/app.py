@@ -23,7 +23,11 @@ SWEEP_QUEUE = "sweep"
 NOTIFY_EVERY = timedelta(minutes=5)
 BACKUP_EVERY = timedelta(minutes=5)  # how often is asked whether today's is there: a night missed is made up for
 COLLECT_EVERY = timedelta(minutes=1)  # how often is asked which feeds are due
+NEWSLETTER_EVERY = timedelta(minutes=1)  # how often is asked whether an issue is missing or to be assembled
+BOUNCES_EVERY = timedelta(minutes=1)  # how often is asked what came back
 COUNT_EVERY = timedelta(minutes=1)  # how old the numbers are at most
+STANDING_EVERY = timedelta(hours=1)  # how often is asked whether a look at our public sides is due
+INVITE_EVERY = timedelta(seconds=5)  # how long a citizen waits for a code
 
 
 @cache
@@ -74,7 +78,11 @@ def configure(app: Celery) -> None:
             "sweep": {"task": "fabu.sweep", "schedule": every, "options": {"expires": limits.sweep_seconds * 2}},
             "backup": {"task": "fabu.backup", "schedule": BACKUP_EVERY, "options": {"expires": 240}},
             "notify": {"task": "fabu.notify", "schedule": NOTIFY_EVERY, "options": {"expires": 240}},
+            "bounces": {"task": "fabu.bounces", "schedule": BOUNCES_EVERY, "options": {"expires": 60}},
             "collect": {"task": "fabu.collect", "schedule": COLLECT_EVERY, "options": {"expires": 60}},
+            "standing": {"task": "fabu.standing", "schedule": STANDING_EVERY, "options": {"expires": 1800}},
+            "invite": {"task": "fabu.invite", "schedule": INVITE_EVERY, "options": {"expires": 30}},
+            "newsletter": {"task": "fabu.newsletter", "schedule": NEWSLETTER_EVERY, "options": {"expires": 60}},
             "count": {"task": "fabu.count", "schedule": COUNT_EVERY, "options": {"expires": 60}},
         },
         beat_scheduler="workers.seen:Scheduler",

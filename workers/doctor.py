@@ -32,7 +32,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from channels.contract import ChannelError, Evidence
 from channels.typst import Role, fonts
 from config.settings import Settings, secrets_of
-from pipeline import desk, health, staff, workdays
+from pipeline import desk, health, notify, staff, workdays
 from pipeline.database import open_engine
 from pipeline.decisions import entitled
 from pipeline.metrics import overdue
@@ -178,7 +178,7 @@ def ledger(rt: Runtime) -> Iterable[Found]:
     yield from about
     if any(one.code in ("doctor.migrations_pending", "doctor.migrations_ahead") for one in about):
         return
-    for check in (processes, waiting, running_clocks, reviewers, mail_addresses, states_of_channels):
+    for check in (processes, waiting, running_clocks, reviewers, mails, states_of_channels):
         yield from check(rt)
 
 
@@ -277,13 +277,23 @@ def reviewers(rt: Runtime) -> Iterable[Found]:
                 yield broken("doctor.nobody_reviews", department=department.name, roles=role)
 
 
-def mail_addresses(rt: Runtime) -> Iterable[Found]:
-    """Whom no mail can reach, where the office sends mails to its staff."""
+def mails(rt: Runtime) -> Iterable[Found]:
+    """Where the office sends mails to its staff: do they go, and whom can none reach?"""
     if rt.settings.mail is None:
         return
     without = [one.name for one in staff.people(rt) if not one.email]
     if without:
         yield unsafe("doctor.no_email", people="、".join(without))
+    status, names = notify.status(rt), staff.names(rt)
+    if status.error is not None:
+        last = _local(rt, status.last_success_at)
+        found = broken("doctor.mail_fails", count=status.failures, last=last)
+        yield replace(found, cause=(str(status.error["code"]), status.error["facts"]))
+    elif status.last_success_at is not None:
+        yield well("doctor.mail_well", last=_local(rt, status.last_success_at))
+    for person, error in status.refused.items():
+        found = unsafe("doctor.mail_refused", person=names.person(person))
+        yield replace(found, cause=(str(error["code"]), error["facts"]))
 
 
 def states_of_channels(rt: Runtime) -> Iterable[Found]:

@@ -23,7 +23,7 @@ DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the o
 def prepare(data: Path, template: str = "fabu.toml") -> Settings:
     """Make `data` ready to run: configuration, secrets, ports chosen once, folders, database schema."""
     config.prepare(data, template, free_ports(config.PARTS))
-    for folder in ("run", "valkey", "notices"):
+    for folder in ("run", "valkey", "notices", "bounces"):
         (data / folder).mkdir(exist_ok=True)
     settings = config.load(data)
     set_up(settings)
@@ -105,6 +105,7 @@ def _portal(settings: Settings) -> dict[str, str]:
         "PORTAL_POLICE_RECORD": office.police_record,
         "PORTAL_AGENCY_MARK_URL": office.agency_mark_url,
         "PORTAL_REPORT_ERROR_URL": office.report_error_url,
+        "PORTAL_SUBSCRIBE_URL": f"{settings.inbound_url}/subscribe" if settings.subscription else "",
     }
 
 
@@ -114,4 +115,6 @@ def _sandbox(settings: Settings) -> dict[str, str]:
         "SANDBOX_PUBLIC_URL": config.local_addresses(settings.data)["sandbox"],
         "SANDBOX_USERNAME": "fabu",
         "SANDBOX_PASSWORD": config.secrets_of(settings.data)["sandbox_password"],
+        "SANDBOX_MAIL": config.local_addresses(settings.data)["sandbox_mail"].rpartition("/")[2],
+        "SANDBOX_BOUNCES": str(settings.data / "bounces"),
     }

@@ -205,8 +205,11 @@ def matrix(screen: Screen, rt: Runtime, cells: Sequence[Cell]) -> None:
 
 
 def item(screen: Screen, rt: Runtime, found: ItemReach) -> None:
-    """One item with every attempt, everything seen, every posting."""
+    """One item with every attempt, everything seen, every posting, and the issue that carried it."""
     matrix(screen, rt, found.cells)
+    if found.issue is not None:
+        code = "reach.carried_before" if found.issue.dropped else "reach.carried"
+        screen.line(code, numbers=found.issue.numbers, day=found.issue.out_on, item=found.issue.item)
     if found.attempts:
         table = Table(title=screen.say("word.attempts"), title_justify="left", header_style="bold")
         for name in ("when", "channel", "recipient", "revision", "result", "what_came_back"):
@@ -382,6 +385,7 @@ def item_json(found: ItemReach) -> dict[str, Any]:
         "attempts": [asdict(one) for one in found.attempts],
         "sightings": [asdict(one) for one in found.sightings],
         "postings": [asdict(one) for one in found.postings],
+        "issue": asdict(found.issue) if found.issue is not None else None,
     }
 
 

@@ -5,7 +5,19 @@ import threading
 from contextlib import suppress
 
 from channels.contract import DeliveryError
-from pipeline import collect, confirm, counting, notify, publish
+from pipeline import (
+    assembly,
+    bounces,
+    collect,
+    confirm,
+    counting,
+    issues,
+    links,
+    notify,
+    publish,
+    standing,
+    subscriptions,
+)
 from pipeline.decisions import Refused
 from pipeline.rescue import backup, compare
 from pipeline.runtime import Runtime
@@ -18,6 +30,9 @@ _running: dict[str, threading.BoundedSemaphore] = {}
 _guard = threading.Lock()
 _collecting = threading.Lock()
 _counting = threading.Lock()
+_reading = threading.Lock()
+_inviting = threading.Lock()
+_walking = threading.Lock()
 
 
 @app.task(name="fabu.deliver")
@@ -59,6 +74,19 @@ def mail_the_staff() -> None:
     notify.run(runtime())
 
 
+@app.task(name="fabu.bounces")
+def read_bounces() -> None:
+    """Read the mails that came back."""
+    if runtime().settings.bounces is None or not _reading.acquire(blocking=False):
+        return
+    try:
+        bounces.run(runtime())
+    except DeliveryError as error:
+        log.warning("the mailbox of returned mails could not be read: %s", error.code)
+    finally:
+        _reading.release()
+
+
 @app.task(name="fabu.collect")
 def collect_feeds() -> None:
     """Visit the feeds whose time has come."""
@@ -75,6 +103,18 @@ def visit_feeds(rt: Runtime) -> None:
         _collecting.release()
 
 
+@app.task(name="fabu.newsletter")
+def newsletter() -> None:
+    """Look after the newsletter."""
+    make_issues(runtime())
+
+
+def make_issues(rt: Runtime) -> None:
+    """Make the issues that the calendar asks for, and assemble those whose cut-off has passed."""
+    issues.ensure(rt)
+    assembly.build_due(rt)
+
+
 @app.task(name="fabu.count")
 def count() -> None:
     """Bring the numbers up to the ledger; what a long first count does not leave time for, the next task does."""
@@ -84,6 +124,30 @@ def count() -> None:
         counting.refresh(runtime())
     finally:
         _counting.release()
+
+
+@app.task(name="fabu.standing")
+def look_at_the_public_sides() -> None:
+    """Ask how fresh our columns are, once a day, and walk through the site for dead links, once a week."""
+    if not _walking.acquire(blocking=False):
+        return
+    try:
+        standing.daily(runtime())
+        links.weekly(runtime())
+    finally:
+        _walking.release()
+
+
+@app.task(name="fabu.invite")
+def invite() -> None:
+    """Send the confirmations that citizens wait for; forget who did not confirm."""
+    if not _inviting.acquire(blocking=False):
+        return
+    try:
+        subscriptions.invite(runtime())
+        subscriptions.forget(runtime())
+    finally:
+        _inviting.release()
 
 
 def _place(channel: str) -> threading.BoundedSemaphore:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from fcntl import LOCK_EX, flock
 from hashlib import sha256
 from pathlib import Path
@@ -31,7 +32,7 @@ from channels.contract import (
     View,
 )
 
-Op = Literal["deliver", "withdraw", "verify", "check"]
+Op = Literal["deliver", "withdraw", "verify", "standing", "check"]
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,15 @@ class RecordingChannel:
     def normalise(self, address: str) -> str:
         return address.strip()
 
+    def invitation(self, office: contract.Office, link: str, code: str) -> Rendition:
+        return Rendition("text/plain; charset=utf-8", f"{office.name} {link} {code}".encode())
+
+    def standing(self) -> Sequence[contract.Standing] | None:
+        """What was written into the directory, or nothing."""
+        _fail(_next_fault(self.directory, "standing", "", ""))
+        found = _read(self.directory / "columns.json")
+        return None if found is None else [_column(**one) for one in found]
+
     def check(self) -> str:
         _fail(_next_fault(self.directory, "check", "", ""))
         return "ok"
@@ -172,6 +182,10 @@ class RecordingChannel:
     def _state(self, call: Call) -> Path:
         name = sha256(f"{call.slot}\n{call.recipient}".encode()).hexdigest()[:24]
         return self.directory / f"{name}.state"
+
+
+def _column(updated_at: str | None, **column: Any) -> contract.Standing:
+    return contract.Standing(updated_at=datetime.fromisoformat(updated_at) if updated_at else None, **column)
 
 
 class Recall(RecordingChannel):

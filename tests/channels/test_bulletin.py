@@ -5,11 +5,10 @@ import os
 import re
 import resource
 import signal
-from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -24,9 +23,9 @@ from channels.bulletin import BLANK_DATE, MEDIA_TYPE, Bulletin
 from channels.contract import Call, File, Message, Office, Rejected, Rendition, Seen, Unavailable, Unrenderable
 from channels.document import Block, Closing, Heading, Paragraph, Table
 from channels.typst import SUBSTITUTES, CannotTypeset, Role, fonts, title_lines, typeset
+from tests.channels.paper import MM, Glyph, glyphs, lines, text_of, words
 from tests.channels.rig_bulletin import bulletin_rig
 
-MM = 72 / 25.4
 OFFICE = Office("张店区广播电视局", "000014349", phone="0533-2860000")
 POSTED = Call("bulletin/1234", 1, facts={"posting_date": "2026-11-23"})
 
@@ -50,44 +49,9 @@ def board(tmp_path: Path) -> Bulletin:
     return Bulletin(tmp_path / "spool")
 
 
-@dataclass(frozen=True)
-class Glyph:
-    character: str
-    x: float  # points from the left edge of the paper
-    y: float  # baseline, points from the upper edge
-
-
 def pages(board: Bulletin, message: Message) -> list[list[Glyph]]:
     """Every glyph where it really stands, page by page."""
-    document = pypdfium2.PdfDocument(board.preview(board.render(message), "2026-11-23"))
-    return [list(_glyphs(page)) for page in document]
-
-
-def _glyphs(page: pypdfium2.PdfPage) -> Iterator[Glyph]:
-    text = page.get_textpage()
-    for at in range(text.count_chars()):
-        x, y = ctypes.c_double(), ctypes.c_double()
-        pdfium.FPDFText_GetCharOrigin(text, at, x, y)
-        character = chr(pdfium.FPDFText_GetUnicode(text, at))
-        if not character.isspace():
-            yield Glyph(character, x.value, page.get_height() - y.value)
-
-
-def lines(page: list[Glyph]) -> list[list[Glyph]]:
-    """The glyphs of a page by line, from above, each from the left."""
-    by_line = defaultdict(list)
-    for glyph in page:
-        by_line[round(glyph.y, 1)].append(glyph)
-    return [sorted(by_line[y], key=lambda glyph: glyph.x) for y in sorted(by_line)]
-
-
-def words(line: list[Glyph]) -> str:
-    return "".join(glyph.character for glyph in line)
-
-
-def text_of(pdf: bytes) -> str:
-    """The text without white space: where a line broke is not part of it."""
-    return "".join("".join(page.get_textpage().get_text_range().split()) for page in pypdfium2.PdfDocument(pdf))
+    return glyphs(board.preview(board.render(message), "2026-11-23"))
 
 
 # --- the grid of GB/T 9704-2012
@@ -161,11 +125,39 @@ def test_with_a_seal_the_signature_is_centred_over_a_date_four_characters_in(boa
     assert signature[0].x + signature[-1].x == pytest.approx(day[0].x + day[-1].x, abs=2)
 
 
-def test_a_signature_does_not_stand_alone_on_a_page(board: Bulletin) -> None:
-    for filling in range(510, 580, 7):
-        last = pages(board, notice(Paragraph("政" * filling), Paragraph("特此通知。")))[-1]
-        if "2026年11月20日" in map(words, lines(last)):
-            assert "特此通知。" in map(words, lines(last))
+@pytest.mark.parametrize(
+    "tail",
+    [[], ["特此通知。"], ["政" * 300], ["1.第一项。", "2.第二项。", "3.第三项。"], ["a1b2" * 90]],
+    ids=["one long paragraph", "a set phrase", "a long end", "a list", "Latin"],
+)
+def test_a_signature_takes_two_lines_of_text_along_to_a_new_page(board: Bulletin, tail: list[str]) -> None:
+    for filling in range(300, 300 + 28 * 22, 53):
+        text = ["信" * filling, *tail]
+        last = [words(line) for line in lines(pages(board, notice(*map(Paragraph, text)))[-1])]
+        assert last.index("张店区广播电视局") >= 2
+
+
+@pytest.mark.parametrize("shift", range(5))
+def test_a_paragraph_that_is_cut_for_the_signature_keeps_its_text_and_its_lines(board: Bulletin, shift: int) -> None:
+    sentence = "全年共播出《政风行风热线》59期，接听群众来电1000余个，按时回复率达到95%以上，做到“件件有回音”。"
+    text = "9" * shift + sentence * 16
+    found = pages(board, notice(Paragraph(text)))
+    shown = "".join(words(line) for page in found for line in lines(page))
+    assert text in re.sub(r"—\d+—", "", shown)
+    cut = lines(found[-2])[-2]  # below it the page number
+    assert cut[-1].x > (210 - 26) * MM - 17  # the last character stands at the margin, as in any line
+    assert lines(found[-1])[0][0].character not in "，。”》"
+
+
+def test_a_corrected_notice_says_so_above_its_title_and_among_its_facts(board: Bulletin) -> None:
+    (page,) = pages(board, replace(notice(), corrected=True))
+    assert words(lines(page)[0]) == "更正"
+    assert "更正：本件更正此前发布的内容，以本件为准。" in "".join(map(words, lines(page)))
+    (plain,) = pages(board, notice())
+    assert "更正" not in "".join(map(words, lines(plain)))
+    title = "关于做好政府信息公开工作的通知"
+    heights = [next(line[0].y for line in lines(one) if words(line) == title) for one in (page, plain)]
+    assert heights[0] == heights[1]  # the grid stays
 
 
 # --- the text
@@ -416,7 +408,7 @@ def test_the_same_message_renders_to_the_same_bytes(board: Bulletin) -> None:
 
 def test_a_notice_approved_in_another_layout_is_not_printed(board: Bulletin) -> None:
     rendition = board.render(notice())
-    older = Rendition(MEDIA_TYPE, rendition.body.replace(b'"notice/1"', b'"notice/0"'))
+    older = Rendition(MEDIA_TYPE, rendition.body.replace(b'"notice/2"', b'"notice/0"'))
     with pytest.raises(Rejected, match=r"bulletin\.other_template"):
         board.deliver(older, POSTED)
 

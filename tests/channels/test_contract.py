@@ -30,6 +30,7 @@ from channels.contract import (
     Unavailable,
 )
 from channels.document import Closing, Heading, Paragraph, Table
+from channels.mail import Mail
 from channels.portal import Portal
 from channels.sms import Sms
 from channels.webhook import Webhook
@@ -45,12 +46,14 @@ from tests.channels.fault_server import (
     trickles,
 )
 from tests.channels.rig_bulletin import bulletin_rig
+from tests.channels.rig_mail import mail_rig
 from tests.channels.rig_portal import app_feed_rig, portal_rig
 from tests.channels.rig_sms import sms_rig
 from tests.channels.rig_webhook import SECRET, webhook_rig
 
 PHONE = "13900000009"
 OTHER_PHONE = "13900000019"
+MAILBOX = "li.ming@mail.example"
 NUMBERS = count(1)
 
 
@@ -63,6 +66,7 @@ class Rig:
 
     def call(self, number: int, generation: int = 1, recipient: str = PHONE) -> Call:
         facts = {"posting_date": "2026-03-02"}
+        recipient = MAILBOX if isinstance(self.channel, Mail) else recipient
         return Call(f"any/{number}", generation, recipient if self.channel.addressed else "", facts)
 
 
@@ -83,6 +87,7 @@ RIGS = {
     "app_feed": app_feed_rig,
     "bulletin": paper_rig,
     "webhook": webhook_rig,
+    "mail": mail_rig,
 }
 if theirs := os.environ.get("FABU_RIG"):  # an office's own channel: `FABU_RIG=package.module:function`
     RIGS["theirs"] = resolve_name(theirs)
@@ -142,7 +147,7 @@ def test_an_attachment_is_part_of_what_is_reviewed(rig: Rig, number: int) -> Non
     without = rig.channel.render(message(number))
     with_one = rig.channel.render(message(number, files=(attachment(b"1"),)))
     assert with_one.digest != without.digest
-    if not isinstance(rig.channel, Bulletin):  # paper carries its name
+    if not isinstance(rig.channel, Bulletin | Mail):  # they carry its name
         assert rig.channel.render(message(number, files=(attachment(b"2"),))).digest != with_one.digest
 
 
@@ -150,7 +155,7 @@ def test_what_was_delivered_has_a_receipt_without_personal_data(rig: Rig, number
     before = rig.asked()
     receipt = rig.channel.deliver(rig.channel.render(message(number)), rig.call(number))
     assert receipt.reference
-    assert PHONE not in f"{receipt}"
+    assert PHONE not in f"{receipt}" and MAILBOX not in f"{receipt}"
     assert "停播" not in receipt.evidence
     assert rig.asked() == before + 1
 

@@ -273,7 +273,7 @@ def with_mail(data: Path, more: str = "") -> Path:
 def test_mails_to_the_staff_are_off_until_a_server_is_named(data: Path) -> None:
     assert load(data).mail is None
     mail = load(with_mail(data)).mail
-    assert mail is not None and (mail.security, mail.usual_port, mail.every_minutes) == ("tls", 465, 60)
+    assert mail is not None and (mail.security, mail.port, mail.every_minutes) == ("tls", None, 60)
 
 
 def test_the_mail_servers_password_comes_from_the_environment_a_file_or_the_settings(data: Path) -> None:

@@ -20,6 +20,7 @@ class Site:
     port: int
     pages: dict[str, Page] = field(default_factory=dict)
     asked: list[tuple[str, Message]] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)  # what was asked with HEAD
 
     @property
     def url(self) -> str:
@@ -44,6 +45,14 @@ def website() -> Iterator[Site]:
             self.end_headers()  # without a length: the end is the end of the connection
             if not same:
                 self.wfile.write(page.body)
+
+        def do_HEAD(self) -> None:
+            site.heads.append(self.path)
+            page = site.pages.get(self.path, Page(status=404))
+            self.send_response(page.status)
+            for name, value in page.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from channels.contract import Call, Receipt, Rendition
-from pipeline import confirm, operate, publish, reports, review, slots
+from pipeline import confirm, operate, publish, reports, review, slots, submissions
 from pipeline.claim import Claimed, claim
 from pipeline.decisions import Refused
 from pipeline.models import ChannelStatus, Delivery, StoredReport, Subscriber
@@ -193,7 +193,7 @@ def test_a_decision_does_not_lock_out_what_only_refers_to_the_item(bureau: Burea
     item, other = bureau.publish("web", "sms"), bureau.publish("web", "sms")
     bureau.work("web")
     with bureau.rt.writing() as db:
-        review._item(db, item)
+        submissions.locked_item(db, item)
         expanding = threading.Thread(target=lambda: bureau.work("sms"))
         expanding.start()
         expanding.join(10)

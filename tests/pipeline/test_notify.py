@@ -249,7 +249,7 @@ def test_a_digest_whose_worker_died_is_told_with_the_next_new_thing_and_never_tw
         raise SystemExit("power failure")
 
     with monkeypatch.context() as patch:
-        patch.setattr(notify, "_transmit", dies)
+        patch.setattr(notify, "_hand_over", dies)
         with pytest.raises(SystemExit):
             notify.run(bureau.rt)
     notify.run(bureau.rt)
@@ -270,7 +270,7 @@ def test_while_the_server_is_down_mails_are_kept_and_it_is_left_alone_for_a_whil
     bureau.submit(bureau.write(), "web")
     assert notify.run(bureau.rt) == notify.Done(kept=1)
     status = notify.status(bureau.rt)
-    assert status.failures == 1 and status.error is not None and status.error["code"] == "notify.unreachable"
+    assert status.failures == 1 and status.error is not None and status.error["code"] == "smtp.unreachable"
     assert status.paused_until is not None and status.paused_until > bureau.clock()
     assert notify.run(bureau.rt) == notify.Done()  # in the pause
     again = open_office(mail=server.section())
@@ -382,7 +382,7 @@ def test_nothing_is_sent_in_the_clear_to_a_server_without_starttls(open_office: 
     bureau.submit(bureau.write(), "web")
     assert notify.run(bureau.rt) == notify.Done(kept=1)
     status = notify.status(bureau.rt)
-    assert status.error is not None and status.error["code"] == "notify.not_supported"
+    assert status.error is not None and status.error["code"] == "smtp.not_supported"
     assert server.mails == []
 
 
@@ -392,7 +392,7 @@ def test_a_wrong_password_is_said_and_keeps_all_mails(open_office: Office) -> No
         bureau.submit(bureau.write(), "web")
         assert notify.run(bureau.rt) == notify.Done(kept=1)
         status = notify.status(bureau.rt)
-        assert status.error == {"code": "notify.login_refused", "facts": {"status": "535"}}
+        assert status.error == {"code": "smtp.login_refused", "facts": {"status": "535"}}
 
 
 # ── a test mail ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from channels.contract import File
-from pipeline import proof, review
+from pipeline import operate, proof, review, scans
 from pipeline.decisions import Refused
 from tests.office import Bureau
 
@@ -70,3 +70,21 @@ def test_people_read_who_decided_what_and_when(bureau: Bureau) -> None:
 def test_there_is_no_proof_of_what_is_not(bureau: Bureau) -> None:
     with pytest.raises(Refused, match=r"item.unknown"):
         proof.of(bureau.rt, 99, "zh")
+
+
+def test_a_photo_of_the_posted_notice_is_in_it(bureau: Bureau) -> None:
+    item = published(bureau)
+    photo = File("IMG_1.JPG", "image/jpeg", b"\xff\xd8\xff photo")
+    wang = bureau.actor("wang")
+    with pytest.raises(Refused) as refused:
+        operate.post(bureau.rt, wang, item, "一楼", photo=File("照片.heic", "image/heic", b"ftypheic"))
+    assert refused.value.code == "post.no_photo"
+    operate.post(bureau.rt, wang, item, "一楼", photo=photo)
+    operate.post(bureau.rt, wang, item, "二楼")
+    files = unpacked(bureau, item)
+    assert files[f"photos/{photo.sha256}.jpg"] == photo.content
+    assert [one["photo"] for one in json.loads(files["record.json"])["postings"]] == [photo.sha256, ""]
+    assert "照片 " + photo.sha256[:12] in files["发布证明.txt"].decode()
+    kept = scans.read(bureau.rt, item, photo.sha256)
+    assert kept is not None and (kept.content, kept.media_type) == (photo.content, "image/jpeg")
+    assert scans.read(bureau.rt, bureau.write(), photo.sha256) is None  # another item's

@@ -1,17 +1,21 @@
 """Asking outside before deciding, decisions signed on paper, and the sheet they are signed on."""
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 
 import pypdfium2
 import pytest
 from sqlalchemy import select
 
 from channels.contract import File
-from pipeline import items, proof, referrals, review, review_sheet
-from pipeline.decisions import Refused
+from pipeline import desk, items, proof, referrals, review, review_sheet
+from pipeline.decisions import Decision, Refused
 from pipeline.models import AuditLine, ReferralKind
+from pipeline.review import Paper
+from pipeline.states import Ground
 from tests.office import Bureau
 
 SCAN = File("审查单.pdf", "application/pdf", b"%PDF-1.7 scan")
@@ -62,8 +66,8 @@ def test_a_signature_on_paper_counts_as_the_signers_and_names_who_recorded_it(bu
     item = bureau.write()
     hash = bureau.submit(item, "web")
     wang = bureau.actor("wang")
-    assert review.record_paper(bureau.rt, wang, item, "li", hash[:12], SCAN) is False
-    assert review.record_paper(bureau.rt, wang, item, "chen", hash, SCAN) is True
+    assert review.record_paper(bureau.rt, wang, item, Paper("li", hash[:12], SCAN)) is False
+    assert review.record_paper(bureau.rt, wang, item, Paper("chen", hash, SCAN)) is True
     bureau.work("web")
     assert bureau.state(item, "web") == "confirmed"
     given = items.history(bureau.rt, item).rounds[0].approvals
@@ -81,7 +85,7 @@ def test_paper_never_breaks_the_separation_of_reviews(bureau: Bureau) -> None:
 
     def record(recorder: str, signer: str, scan: File = SCAN, seen: str = hash) -> str:
         actor = bureau.actor(recorder)
-        return refusal(lambda: review.record_paper(bureau.rt, actor, item, signer, seen, scan))
+        return refusal(lambda: review.record_paper(bureau.rt, actor, item, Paper(signer, seen, scan)))
 
     assert record("li", "li") == "paper.own_decision"
     assert record("zhao", "li") == "decision.not_permitted"  # an author records nothing
@@ -91,7 +95,42 @@ def test_paper_never_breaks_the_separation_of_reviews(bureau: Bureau) -> None:
     own = bureau.write("both", department="office")
     seen = bureau.submit(own, "web", person="both")
     actor = bureau.actor("wang")
-    assert refusal(lambda: review.record_paper(bureau.rt, actor, own, "both", seen, SCAN)) == "review.own_item"
+    assert refusal(lambda: review.record_paper(bureau.rt, actor, own, Paper("both", seen, SCAN))) == "review.own_item"
+
+
+def test_a_return_signed_on_paper_goes_back_to_the_author_with_the_sheet(bureau: Bureau) -> None:
+    item = bureau.write()
+    hash = bureau.submit(item, "web")
+    wang = bureau.actor("wang")
+    back = Paper("li", hash[:12], SCAN, Decision.RETURN, "缺少附件")
+    assert refusal(lambda: review.record_paper(bureau.rt, wang, item, replace(back, reason=" "))) == (
+        "decision.reason_missing"
+    )
+    assert refusal(lambda: review.record_paper(bureau.rt, wang, item, replace(back, hash="0" * 64))) == (
+        "review.wrong_hash"
+    )
+    assert review.record_paper(bureau.rt, wang, item, back) is False
+    (round,) = items.history(bureau.rt, item).rounds
+    assert (round.stage, round.closed_by, round.recorded_by, round.scan) == ("returned", "li", "wang", SCAN.sha256)
+    (mine,) = desk.desk(bureau.rt, bureau.actor("zhao").person).drafts
+    assert (mine.reason, mine.returned_by) == ("缺少附件", "li")
+    with zipfile.ZipFile(io.BytesIO(proof.of(bureau.rt, item, "zh"))) as archive:
+        assert archive.read(f"scans/{SCAN.sha256}.pdf") == SCAN.content
+        assert "已退回：李信息员（纸质签字，王编辑代录）" in archive.read("发布证明.txt").decode()
+
+
+def test_a_refusal_signed_on_paper_names_its_legal_ground(bureau: Bureau) -> None:
+    item = bureau.write()
+    no = Paper("li", bureau.submit(item, "web"), SCAN, Decision.REFUSE, "内部台账")
+    wang = bureau.actor("wang")
+    assert refusal(lambda: review.record_paper(bureau.rt, wang, item, no)) == "paper.ground_missing"
+    assert review.record_paper(bureau.rt, wang, item, replace(no, ground=Ground.INTERNAL_AFFAIRS)) is False
+    (round,) = items.history(bureau.rt, item).rounds
+    assert (round.stage, round.reason) == ("refused", "16_internal_affairs: 内部台账")
+    with bureau.rt.reading() as db:
+        (line,) = db.scalars(select(AuditLine).where(AuditLine.decision == "record"))
+    told = json.loads(line.facts)
+    assert (line.person, told["for_person"], told["signed"]) == ("wang", "li", "refuse")
 
 
 def test_the_review_sheet_tells_what_is_signed(bureau: Bureau) -> None:

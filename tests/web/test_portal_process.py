@@ -158,7 +158,7 @@ def test_two_portals_that_start_at_once_on_an_empty_folder_both_serve(tmp_path: 
             process.stop()
 
 
-def test_who_does_not_hold_the_key_changes_nothing_and_is_counted(write: Writer) -> None:
+def test_who_does_not_hold_the_key_changes_nothing_and_is_not_even_counted(write: Writer) -> None:
     assert code(write("PUT", "/api/items/1", 1, item(), key="another key of 16 characters")) == (401, "wrong_signature")
     assert code(requests.put(f"{write.process.url}/api/items/1", data=item(), timeout=5)) == (401, "wrong_signature")
     proof = signed(KEY, "PUT", "/api/items/1", "1", item())
@@ -171,7 +171,7 @@ def test_who_does_not_hold_the_key_changes_nothing_and_is_counted(write: Writer)
     assert code(requests.put(f"{write.process.url}/api/items/1?x", data=item(), **stolen)) == (401, "wrong_signature")
     assert write.get("/i/1").status_code == 404
     assert write.get("/api/requests").status_code == 401
-    assert write.process.requests() == {"PUT /api/items": 5}
+    assert write.process.requests() == {"PUT /api/items": 1}  # that with another body: only its head was ours
 
 
 def test_an_old_signature_is_refused_by_its_clock(write: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,17 +236,19 @@ def test_every_tag_of_the_subset_is_taken(write: Writer) -> None:
         '<tbody><tr><td colspan="2">乙 &lt; 丙</td></tr></tbody></table>'
     )
     assert write("PUT", "/api/items/1", 1, item(html=html)).status_code == 200
-    assert html in write.get("/i/1").text
+    text, _, table = html.partition("<table>")
+    page = write.get("/i/1").text
+    assert text in page and f"<table>{table}" in page
 
 
-def test_a_title_with_markup_is_shown_literally_and_no_page_needs_a_script(write: Writer) -> None:
+def test_a_title_with_markup_is_shown_literally_and_runs_nothing(write: Writer) -> None:
     title = '关于<b>&"引号"</b><script>的通知'
     write("PUT", "/api/items/1", 1, item(title=title, keywords=['"><script>']))
     write("PUT", "/api/feed/1", 1, item(title=title))
-    for page in (write.get("/"), write.get("/i/1")):
-        assert "<script" not in page.text
+    for page in (write.get("/"), write.get("/i/1"), write.get("/search?q=<script>")):
+        assert "<script>" not in page.text
         assert "关于&lt;b&gt;&amp;" in page.text
-        assert "script-src" not in page.headers["Content-Security-Policy"]
+        assert "script-src 'self';" in page.headers["Content-Security-Policy"]
         assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
     feed = feedparser.parse(write.get("/feed.atom").content)
     assert feed.entries[0].title == title
@@ -301,14 +303,14 @@ def test_the_list_shows_the_newest_first_page_by_page(write: Writer) -> None:
     for number in range(1, 24):
         write("PUT", f"/api/items/{number}", 1, item(number))
     write("DELETE", "/api/items/23", 2)
-    first, second = write.get("/").text, write.get("/?page=2").text
+    first, second = write.get("/catalogue").text, write.get("/?page=2").text  # its address before it had one
     assert first.index("2015-00022") < first.index("2015-00003")
     assert "2015-00023" not in first
     assert "2015-00001" in second
     assert "共 22 条" in first
-    assert [write.get(path).status_code for path in ("/?page=3", "/?page=x", "/i/99", "/i/99999999999999", "/no")] == [
-        404
-    ] * 5
+    assert [
+        write.get(path).status_code for path in ("/catalogue?page=3", "/?page=x", "/i/99", "/i/99999999999999", "/no")
+    ] == [404] * 5
 
 
 def test_every_page_carries_the_tags_of_a_government_site(tmp_path: Path) -> None:

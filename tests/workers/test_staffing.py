@@ -151,7 +151,7 @@ def test_mails_are_off_until_a_server_is_named_and_can_be_tried_and_previewed(de
         (desk.data / "mail-password").write_text("s3cret\n")
         assert desk.refused("notify", "test", "--to", "li") == "notify.no_address"
         desk.done("people", "change", "li", "--as", "admin", "--email", "li@gd.example")
-        assert desk.refused("notify", "test", "--to", "li") == "notify.login_refused"
+        assert desk.refused("notify", "test", "--to", "li") == "smtp.login_refused"
         text = (desk.data / "fabu.toml").read_text("utf-8").replace('username = "fabu"\n', "")
         (desk.data / "fabu.toml").write_text(text, "utf-8")
         assert desk.fabu("notify", "test", "--to", "li").code == 0

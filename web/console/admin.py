@@ -1,10 +1,9 @@
-"""Administration: an overview, and the channels. The staff is in `people`."""
+"""Administration of the channels. The staff is in `people`."""
 
 from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Response
-from fastapi.responses import RedirectResponse
 
 from channels.contract import ChannelError
 from pipeline import desk, operate, staff
@@ -14,11 +13,6 @@ from web.console.page import Posted, Signed
 
 routes = APIRouter()
 SECRET_WORDS = ("key", "password", "secret", "token")
-
-
-@routes.get("/admin")
-def overview(console: Signed) -> Response:
-    return RedirectResponse(console.link("/admin/channels"), 303)
 
 
 @routes.get("/admin/channels")

@@ -26,11 +26,14 @@ from web.console import (
     desk,
     items,
     logbook,
+    newsletter,
     numbers,
+    overview,
     people,
     reach,
     reviewing,
     signing_in,
+    standing_admin,
     submitting,
     subscribers_admin,
     words_admin,
@@ -58,7 +61,7 @@ def create(runtime: Runtime | None = None) -> ASGIApp:
     app.state.runtime = rt
     parts = (
         signing_in, desk, items, reviewing, reach, admin, people, calendar, numbers, writing, submitting, words_admin,
-        subscribers_admin, logbook,
+        subscribers_admin, standing_admin, logbook, overview, newsletter,
     )  # fmt: skip
     for part in parts:
         app.include_router(part.routes)

@@ -1,13 +1,12 @@
 """The calendar: month or list; what is scheduled may be put off by a form."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Response
 
 from pipeline import agenda, items, operate
-from pipeline.decisions import Refused
-from web.console.page import Posted, Signed
+from web.console.page import Posted, Signed, date_of
 
 routes = APIRouter()
 
@@ -33,20 +32,14 @@ def postpone(
     console: Posted, item: int, at: Annotated[str, Form()] = "", reason: Annotated[str, Form()] = ""
 ) -> Response:  # fmt: skip
     items.require_visible(console.rt, console.person, item)
-    try:
-        moment = datetime.fromisoformat(at).replace(tzinfo=console.rt.settings.zone)
-    except ValueError as error:
-        raise Refused("console.bad_time", given=at[:30]) from error
+    moment = console.moment(at)
     operate.postpone(console.rt, console.actor, item, moment, reason)
     return console.done(f"/calendar?month={moment:%Y-%m}", "calendar.postponed", item=item, at=console.minute(moment))
 
 
 def _month(text: str) -> date | None:
-    try:
-        found = date.fromisoformat(f"{text}-01")
-    except ValueError:
-        return None
-    return found if 2000 <= found.year <= 2100 else None
+    found = date_of(f"{text}-01")
+    return found if found and 2000 <= found.year <= 2100 else None
 
 
 def _next(first: date) -> date:

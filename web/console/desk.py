@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, Response
 
-from pipeline import desk, staff
+from pipeline import desk, staff, standing, working_copy
+from pipeline.decisions import Decision
 from web.console.page import Signed
 
 routes = APIRouter()
@@ -12,5 +13,7 @@ routes = APIRouter()
 def my_desk(console: Signed) -> Response:
     labels = {name: opened.section.label for name, opened in console.rt.channels.items()}
     return console.page(
-        "desk.html", desk=desk.desk(console.rt, console.person), names=staff.names(console.rt), labels=labels
-    )
+        "desk.html", desk=desk.desk(console.rt, console.person), names=staff.names(console.rt), labels=labels,
+        unsaved=working_copy.all_of(console.rt, console.person.id),
+        stale=standing.troubles(console.rt) if console.may(Decision.RETRY) else [],
+    )  # fmt: skip

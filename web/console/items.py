@@ -6,10 +6,10 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, HTTPException, Query, Response
 
 from channels.document import parse, to_html
-from pipeline import items, reach, staff
+from pipeline import collect, items, reach, staff
 from pipeline.items import Phase
 from pipeline.words import state_code
-from web.console.page import Signed
+from web.console.page import Posted, Signed, date_of
 
 routes = APIRouter()
 SIZE = 30
@@ -27,8 +27,8 @@ def items_page(
         department=department,
         item_type=type,
         author=console.person.id if mine else "",
-        formed_from=items.date_of(formed_from),
-        formed_to=items.date_of(formed_to),
+        formed_from=date_of(formed_from),
+        formed_to=date_of(formed_to),
     )
     found = items.search(console.rt, console.person, query, page, SIZE)
     asked = {
@@ -38,6 +38,7 @@ def items_page(
     return console.page(
         "items-list.html", found=found, asked=asked, phases=list(Phase), departments=staff.departments(console.rt),
         types=console.rt.settings.item_types, names=staff.names(console.rt), page=page,
+        withdraws=console.may_withdraw(),
         last=max(1, -(-found.total // SIZE)),
         address=urlencode({name: value for name, value in asked.items() if value}),
     )  # fmt: skip
@@ -52,8 +53,16 @@ def item_page(console: Signed, item: int) -> Response:
         "items-item.html", history=history, line=history.line, draft=history.draft, cells=cells, code=state_code,
         names=staff.names(console.rt), channels=console.rt.channels,
         html=to_html(parse(history.draft.text)),
-        public=f"{console.rt.settings.public_url}/i/{item}",
+        public=f"{console.rt.settings.public_url}/i/{item}", changes=collect.changes_of(console.rt, item),
     )  # fmt: skip
+
+
+@routes.post("/items/{item:int}/compare")
+def compare(console: Posted, item: int) -> Response:
+    """The source was changed, and the item stays as it is."""
+    items.require_visible(console.rt, console.person, item)
+    collect.compared(console.rt, console.actor, item)
+    return console.done(f"/items/{item}", "items.compared_done")
 
 
 @routes.get("/items/{item:int}/files/{sha256}")

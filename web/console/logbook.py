@@ -9,8 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from pipeline import health, logbook, staff
 from pipeline.decisions import Decision
-from pipeline.items import date_of
-from web.console.page import Console, Signed
+from web.console.page import Console, Signed, date_of
 
 routes = APIRouter()
 SIZE = 50

@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import Depends, Form, Request, Response
+from fastapi import Depends, Form, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from channels.contract import File
 from config.locale import Language, catalogue, language, say
 from config.settings import Person
-from pipeline import accounts
+from pipeline import accounts, deputies
 from pipeline.accounts import Visitor
-from pipeline.decisions import Actor, Decision, may
+from pipeline.decisions import Actor, Decision, Refused, may
 from pipeline.runtime import Runtime
 from pipeline.states import State
 from pipeline.words import MARKS, problem
@@ -93,6 +94,10 @@ class Console:
         """Would the visitor be allowed this decision? For showing or hiding a button; the decision asks again."""
         return self.visitor is not None and may(self.actor, decision, department)
 
+    def may_withdraw(self) -> bool:
+        """The same for taking an item back, for whom a deputy stands in, too."""
+        return self.visitor is not None and deputies.may_withdraw(self.rt, self.actor)
+
     @property
     def here(self) -> str:
         query = f"?{self.request.url.query}" if self.request.url.query else ""
@@ -123,6 +128,22 @@ class Console:
     @property
     def today(self) -> date:
         return self.rt.now().astimezone(self.rt.settings.zone).date()
+
+    # ── what was typed ──
+
+    def moment(self, text: str) -> datetime:
+        """A time from a form, in the office's zone. Raises Refused."""
+        try:
+            return datetime.fromisoformat(text).replace(tzinfo=self.rt.settings.zone)
+        except ValueError as error:
+            raise Refused("console.bad_time", given=text[:30]) from error
+
+    def day(self, text: str) -> date:
+        """A day from a form. Raises Refused."""
+        try:
+            return date.fromisoformat(text)
+        except ValueError as error:
+            raise Refused("console.bad_time", given=text[:30]) from error
 
     # ── answers ──
 
@@ -209,6 +230,24 @@ def signed_form(console: Annotated[Console, Depends(own_form)]) -> Console:
 Anybody = Annotated[Console, Depends(anybody)]
 Signed = Annotated[Console, Depends(signed)]
 Posted = Annotated[Console, Depends(signed_form)]
+
+
+def date_of(text: str) -> date | None:
+    """A day in a filter, or None: a filter that cannot be read asks for nothing."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def upload(rt: Runtime, file: UploadFile, name: str) -> File | None:
+    """A file from a form, as far as one byte beyond the limit, so that one that is too large is refused in words; None
+    when none was chosen. `name`: when the browser gives none."""
+    content = file.file.read(rt.settings.limits.file_bytes + 1)
+    given = (file.filename or "").replace("\\", "/").rpartition("/")[2]  # some browsers send the whole path
+    if not given and not content:
+        return None
+    return File(given or name, file.content_type or "application/octet-stream", content)
 
 
 def safe_target(to: str) -> str:

@@ -1,6 +1,5 @@
 """Administration of the staff: people with their roles and passwords, departments, deputies; one's own tokens."""
 
-from datetime import date
 from typing import Annotated, get_args
 
 from fastapi import APIRouter, Form, Response
@@ -110,7 +109,8 @@ def deputies_page(console: Signed) -> Response:
 def name_deputy(
     console: Posted, person: One = "", for_person: One = "", from_on: One = "", to_on: One = ""
 ) -> Response:  # fmt: skip
-    deputies.name(console.rt, console.actor, person, for_person or console.person.id, _day(from_on), _day(to_on))
+    begin, end = console.day(from_on), console.day(to_on)
+    deputies.name(console.rt, console.actor, person, for_person or console.person.id, begin, end)
     return console.done("/admin/deputies", "people.deputy_named", person=staff.names(console.rt).person(person))
 
 
@@ -138,10 +138,3 @@ def make_token(console: Posted, label: One = "") -> Response:
 def revoke_token(console: Posted, id: int) -> Response:
     accounts.revoke_token(console.rt, console.actor, id)
     return console.done("/tokens", "people.token_revoked")
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise Refused("console.bad_time", given=text[:30]) from error

@@ -6,16 +6,16 @@ from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Form, Query, Response
+from fastapi import APIRouter, Depends, Form, HTTPException, Query, Response, UploadFile
 from fastapi.responses import JSONResponse
 
-from pipeline import desk, items, operate, proof, reach, review, staff
+from channels.contract import Evidence
+from pipeline import desk, items, operate, proof, reach, review, scans, staff
 from pipeline.decisions import Refused
-from pipeline.items import date_of
 from pipeline.reach import Cell
 from pipeline.states import State
 from pipeline.words import masked, state_code
-from web.console.page import Console, Posted, Signed
+from web.console.page import Console, Posted, Signed, date_of, upload
 
 routes = APIRouter()
 SIZE = 50
@@ -102,7 +102,8 @@ def _item(console: Console, item: int, wrong: Refused | None = None) -> Response
         "reach-item.html", 409 if wrong else 200,
         line=items.line(console.rt, item), found=found, code=state_code, labels=_labels(console),
         paused={one.channel for one in desk.channels(console.rt) if one.paused_by},
-        masked=masked, names=staff.names(console.rt), most=MOST_RECIPIENTS, evidence=_evidence(console),
+        masked=masked, names=staff.names(console.rt), most=MOST_RECIPIENTS,
+        evidence_of=lambda name: _evidence(console, name),
         wrong=console.problem(wrong.code, wrong.facts) if wrong else "", now=console.minute(console.rt.now()),
     )  # fmt: skip
 
@@ -133,11 +134,13 @@ def settle(
 
 @routes.post("/items/{item:int}/post")
 def post(
-    console: Posted, item: int, place: Annotated[str, Form()] = "", at: Annotated[str, Form()] = ""
+    console: Posted, item: int, place: Annotated[str, Form()] = "", at: Annotated[str, Form()] = "",
+    photo: UploadFile | None = None,
 ) -> Response:  # fmt: skip
+    taken = upload(console.rt, photo, "photo.jpg") if photo is not None else None
     return _decide(
         console, item, "reach.posted",
-        lambda: operate.post(console.rt, console.actor, item, place, _moment(console, at)),
+        lambda: operate.post(console.rt, console.actor, item, place, _moment(console, at), taken),
     )  # fmt: skip
 
 
@@ -155,6 +158,21 @@ def _decide(console: Console, item: int, said: str, decide: Any) -> Response:
     except Refused as error:
         return _item(console, item, error)
     return console.done(f"/items/{item}/reach", said, count=count)
+
+
+@routes.get("/items/{item:int}/scans/{sha256}")
+def scan(console: Signed, item: int, sha256: str) -> Response:
+    """The photo of a posting, or a signed review sheet; a PDF is handed over, never opened as a page."""
+    items.require_visible(console.rt, console.person, item)
+    kept = scans.read(console.rt, item, sha256)
+    if kept is None:
+        raise HTTPException(404)
+    how = "attachment" if kept.media_type == "application/pdf" else "inline"
+    headers = {
+        "Content-Disposition": f'{how}; filename="{kept.name}"',
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
+    return Response(kept.content, media_type=kept.media_type, headers=headers)
 
 
 @routes.get("/items/{item:int}/withdraw")
@@ -194,15 +212,12 @@ def _labels(console: Console) -> dict[str, str]:
     return {name: opened.section.label for name, opened in console.rt.channels.items()}
 
 
-def _evidence(console: Console) -> dict[str, str]:
-    return {name: opened.traits.evidence.value for name, opened in console.rt.channels.items()}
+def _evidence(console: Console, channel: str) -> str:
+    """How a channel is confirmed; one that the office has given up is read back no more."""
+    opened = console.rt.channels.get(channel)
+    return opened.traits.evidence.value if opened is not None else Evidence.READBACK.value
 
 
 def _moment(console: Console, text: str) -> datetime | None:
-    """A time from a form, in the office's zone; None: now. Raises Refused."""
-    if not text:
-        return None
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=console.rt.settings.zone)
-    except ValueError as error:
-        raise Refused("console.bad_time", given=text[:30]) from error
+    """None: now."""
+    return console.moment(text) if text else None

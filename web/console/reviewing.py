@@ -1,6 +1,5 @@
 """Reviews: what waits for me, and a submission exactly as it will go out, to be decided."""
 
-import mimetypes
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Response, UploadFile
@@ -9,10 +8,10 @@ from fastapi.responses import RedirectResponse
 from channels.contract import File
 from channels.document import parse, to_html
 from pipeline import desk, differences, items, previews, referrals, review, review_sheet, staff
-from pipeline.decisions import Refused
+from pipeline.decisions import Decision, Refused, permit
 from pipeline.models import ReferralKind
 from pipeline.states import Ground
-from web.console.page import Console, Posted, Signed
+from web.console.page import Console, Posted, Signed, upload
 
 routes = APIRouter()
 
@@ -101,17 +100,26 @@ def sheet(console: Signed, item: int) -> Response:
 
 @routes.post("/items/{item:int}/paper")
 def paper(
-    console: Posted, item: int, scan: UploadFile, person: Annotated[str, Form()] = "", hash: Annotated[str, Form()] = ""
-) -> Response:
-    """A yes that somebody signed on the sheet, entered by somebody else with its scan (代录)."""
+    console: Posted, item: int, scan: UploadFile, person: Annotated[str, Form()] = "",
+    hash: Annotated[str, Form()] = "", signed: Annotated[str, Form()] = "", reason: Annotated[str, Form()] = "",
+    ground: Annotated[str, Form()] = "",
+) -> Response:  # fmt: skip
+    """What somebody signed on the sheet, entered by somebody else with its scan (代录)."""
     items.require_visible(console.rt, console.person, item)
-    limit = console.rt.settings.limits.file_bytes
-    media_type = mimetypes.guess_type(scan.filename or "")[0] or "application/octet-stream"
-    file = File(scan.filename or "scan", media_type, scan.file.read(limit + 1))
+    permit(console.actor, Decision.RECORD)
+    file = upload(console.rt, scan, "scan") or File("scan", "", b"")
     try:
-        last = review.record_paper(console.rt, console.actor, item, person, hash.replace(" ", ""), file)
+        if signed not in review.SIGNED:
+            raise Refused("reviewing.signed_missing")
+        sheet = review.Paper(
+            person, hash.replace(" ", ""), file, review.SIGNED[signed], reason,
+            Ground(ground) if ground in set(Ground) else None,
+        )  # fmt: skip
+        last = review.record_paper(console.rt, console.actor, item, sheet)
     except Refused as error:
         return _page(console, item, error)
+    if review.SIGNED[signed] is not Decision.APPROVE:
+        return _on(console, "reviewing.recorded_back", item)
     return _on(console, "reviewing.recorded_last" if last else "reviewing.recorded", item)
 
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
 from starlette.datastructures import FormData
 
 from channels.contract import Finding
-from pipeline import checks, drafts, items, previews, reasons, review, staff, working_copy
+from pipeline import audience, checks, drafts, items, previews, reasons, review, staff, working_copy
 from pipeline.checks import Found
 from pipeline.decisions import Decision, Refused
 from pipeline.previews import Preview
@@ -34,7 +33,7 @@ def _proposed(console: Console, item: int) -> Proposal:
 
 
 @dataclass(frozen=True)
-class _Question:
+class Question:
     """A finding as the page shows it, and the reason that is there for it so far."""
 
     finding: Finding
@@ -62,10 +61,11 @@ def _page(
         line=line, proposal=proposal, draft=proposal.draft, previews=shown, open=open_,
         told={one.channel: one for one in shown if one.recipients is not None},
         channels=list(console.rt.channels.values()), classes=list(Disclosure), grounds=list(Ground),
+        groups=audience.groups(console.rt.settings),
         labels={name: opened.section.label for name, opened in console.rt.channels.items()},
         at=at if at is not None else time.strftime("%Y-%m-%dT%H:%M") if time else "",
         now=console.rt.now().astimezone(console.rt.settings.zone).strftime("%Y-%m-%dT%H:%M"),
-        questions=[_Question(one, before.get(getattr(one, "key", ""), "")) for one in findings],
+        questions=[Question(one, before.get(getattr(one, "key", ""), "")) for one in findings],
         names=staff.names(console.rt), unsaved=_unsaved(console, item),
         wrong=console.problem(wrong.code, wrong.facts) if wrong else "",
     )  # fmt: skip
@@ -79,7 +79,7 @@ def _unsaved(console: Console, item: int) -> bool:
 def _shown(console: Console, item: int, proposal: Proposal, open_: set[str]) -> list[Preview]:
     """How every channel would show it now; the views of those that are open on the page."""
     message = drafts.compose_unsubmitted(console.rt, item, proposal.draft)
-    return previews.of_message(console.rt, message, console.rt.channels, open_)
+    return previews.of_message(console.rt, message, console.rt.channels, open_, proposal.groups)
 
 
 def _found(console: Console, proposal: Proposal) -> list[Found]:
@@ -96,7 +96,7 @@ def submit(console: Posted, item: int, data: Typed) -> Response:
         if str(data.get("revision", "")) != str(proposal.revision):
             raise Refused("review.edited_meanwhile")
         if data.get("when") == "at":
-            chosen = replace(chosen, publish_at=_moment(console, typed))
+            chosen = replace(chosen, publish_at=console.moment(typed))
         act, _, key = str(data.get("act", "")).partition(":")
         if act == "mend":
             chosen = _revised(console, item, proposal, _mended(chosen, _found(console, chosen), key))
@@ -105,7 +105,8 @@ def submit(console: Posted, item: int, data: Typed) -> Response:
         channels = chosen.channels if chosen.disclosure is Disclosure.PROACTIVE else frozenset[str]()
         ground = chosen.ground if chosen.disclosure is Disclosure.NOT_PUBLIC else None
         done = review.submit(
-            console.rt, console.actor, item, channels, chosen.publish_at, chosen.disclosure, ground, why
+            console.rt, console.actor, item, channels, chosen.publish_at, chosen.disclosure, ground, why,
+            chosen.groups,
         )  # fmt: skip
     except Refused as error:
         return _page(console, item, chosen, error, typed, why)
@@ -139,15 +140,8 @@ def _chosen(console: Console, proposal: Proposal, data: FormData) -> Proposal:
         publish_at=None,
         disclosure=Disclosure(disclosure) if disclosure in set(Disclosure) else proposal.disclosure,
         ground=Ground(ground) if ground in set(Ground) else None,
+        groups=tuple(one.id for one in audience.groups(console.rt.settings) if one.id in data.getlist("groups")),
     )
-
-
-def _moment(console: Console, typed: str) -> datetime:
-    """A time from the form, in the office's zone. Raises Refused."""
-    try:
-        return datetime.fromisoformat(typed).replace(tzinfo=console.rt.settings.zone)
-    except ValueError as error:
-        raise Refused("console.bad_time", given=typed[:30]) from error
 
 
 @routes.post("/items/{item:int}/submit/preview")
@@ -155,4 +149,6 @@ def preview(console: Posted, item: int, data: Typed) -> Response:
     """For the page's module: what goes out with the short texts as they are typed."""
     open_ = looked_at(console, data)
     shown = _shown(console, item, _chosen(console, _proposed(console, item), data), open_)
-    return HTMLResponse(console.fragment("writing-previews.html", previews=shown, open=open_, findings=(), wrong=""))
+    return HTMLResponse(
+        console.fragment("writing-previews.html", previews=shown, open=open_, findings=(), waiting=[], wrong="")
+    )

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Response
 from starlette.datastructures import UploadFile
 
-from pipeline import spreadsheets, subscribers
+from pipeline import audience, spreadsheets, subscribers
 from pipeline.decisions import Refused
 from pipeline.runtime import Opened
 from web.console.page import Console, Posted, Signed
@@ -28,36 +28,43 @@ def _channels(console: Console) -> list[Opened]:
 @routes.get("/admin/subscribers")
 def subscribers_page(
     console: Signed, channel: Annotated[str, Query(max_length=40)] = "",
-    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1, group: Annotated[str, Query(max_length=40)] = "",
 ) -> Response:  # fmt: skip
-    return _page(console, channel, page=page)
+    return _page(console, channel, page=page, group=group)
 
 
 @routes.post("/admin/subscribers/find")
-def find(console: Posted, channel: One = "", words: One = "") -> Response:
-    return _page(console, channel, words)
+def find(console: Posted, channel: One = "", words: One = "", group: One = "") -> Response:
+    return _page(console, channel, words, group=group)
 
 
 def _page(
     console: Console, channel: str, words: str = "", page: int = 1, typed: tuple[str, str] = ("", ""),
-    wrong: Refused | None = None,
+    wrong: Refused | None = None, group: str = "",
 ) -> Response:  # fmt: skip
     """`typed`: number and reason for the suppression list, to be sent again."""
-    addressed = _channels(console)
+    addressed, groups = _channels(console), audience.groups(console.rt.settings)
     name = channel or (addressed[0].name if addressed else "")
-    found = subscribers.search(console.rt, console.actor, name, words, page, SIZE) if addressed else None
+    found = subscribers.search(console.rt, console.actor, name, words, page, SIZE, group) if addressed else None
     barred, all_barred = subscribers.suppressions(console.rt, console.actor, name) if addressed else ([], 0)
     return console.page(
         "admin-subscribers.html", 409 if wrong else 200,
         addressed=addressed, channel=name, found=found, words=words.strip(), page=page, typed=typed,
         last=max(1, -(-found.total // SIZE)) if found else 1, barred=barred, all_barred=all_barred,
-        columns=subscribers.FILE_COLUMNS[:4], wrong=console.problem(wrong.code, wrong.facts) if wrong else "",
+        groups=groups, group=group, names={one.id: one.name for one in groups},
+        columns=_columns(console), wrong=console.problem(wrong.code, wrong.facts) if wrong else "",
     )  # fmt: skip
 
 
 @routes.get("/admin/subscribers/template.csv")
 def template(console: Signed) -> Response:
-    return _csv(",".join(subscribers.FILE_COLUMNS[:4]) + "\r\n", "subscribers-template")
+    return _csv(",".join(_columns(console)) + "\r\n", "subscribers-template")
+
+
+def _columns(console: Console) -> tuple[str, ...]:
+    """What a list says of each; of groups only where there are any."""
+    groups = subscribers.GROUP_COLUMNS[1:] if audience.groups(console.rt.settings) else ()
+    return (*subscribers.FILE_COLUMNS[:4], *groups)
 
 
 @routes.post("/admin/subscribers/import")

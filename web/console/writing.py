@@ -7,6 +7,7 @@ answered with the form again; and when saving is refused, the form comes back as
 import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -17,7 +18,19 @@ from starlette.datastructures import FormData, UploadFile
 from channels.contract import File, Finding
 from channels.document import BadText, Closing, Heading, Table, clean, parse
 from config.settings import Department
-from pipeline import checks, differences, drafts, intake, items, previews, review, staff, working_copy
+from pipeline import (
+    attachments,
+    checks,
+    differences,
+    drafts,
+    intake,
+    items,
+    previews,
+    renditions,
+    review,
+    staff,
+    working_copy,
+)
 from pipeline.decisions import Decision, Refused
 from pipeline.items import History, Phase
 from pipeline.suggestions import suggestions
@@ -178,7 +191,8 @@ def _show(console: Console, form: _Form) -> Response:
         suggested=suggestions(console.rt, console.person), names=staff.names(console.rt),
         others=working_copy.others_at(console.rt, console.person.id, item) if item is not None else [],
         changes=differences.between(history.draft, mine) if history is not None and mine is not None else None,
-        outline=_outline(form.sheet.text), limits=console.rt.settings.limits, most_files=working_copy.MOST_FILES,
+        outline=_outline(form.sheet.text), validities=drafts.VALIDITIES, limits=console.rt.settings.limits,
+        most_files=working_copy.MOST_FILES,
         wrong=console.problem(form.wrong.code, form.wrong.facts) if form.wrong else "",
         wrong_findings=form.wrong.findings if form.wrong else (),
     )  # fmt: skip
@@ -215,7 +229,8 @@ def _sheet(console: Console, data: FormData, place: Place) -> Sheet:
 
 
 def _texts(data: FormData) -> dict[str, Any]:
-    return {name: str(data.get(name, "")).replace("\r\n", "\n") for name in TEXTS}
+    """The fields that the form carries; one that it leaves out is as in a new form."""
+    return {name: str(data[name]).replace("\r\n", "\n") for name in TEXTS if name in data}
 
 
 def _files(console: Console, data: FormData, name: str) -> list[File]:
@@ -431,7 +446,9 @@ def preview(console: Posted, data: Typed, part: str = "") -> Response:
     place = _place(data)
     if place.item is not None:
         items.require_visible(console.rt, console.person, place.item)
-    sheet = Sheet(**_texts(data), files=tuple(_named(str(key)) for key in data.getlist("file")))
+    keys = [str(key) for key in data.getlist("file")]
+    known = working_copy.known_files(console.rt, console.person.id, place) if keys else {}
+    sheet = Sheet(**_texts(data), files=tuple(known[key] for key in dict.fromkeys(keys) if key in known))
     open_ = looked_at(console, data) if part else set(console.rt.channels)
     values = _previewed(console, place.item, sheet, open_)
     if part:
@@ -445,24 +462,32 @@ def looked_at(console: Console, data: FormData) -> set[str]:
     return set(given) if given else set(list(console.rt.channels)[:1])
 
 
-def _named(key: str) -> Kept:
-    sha256, _, name = key.partition(" ")
-    return Kept(name[:200], "", sha256[:64], 0)
+LOOK_SECONDS = 1.5  # so long a preview waits for what its attachments hold
 
 
 def _previewed(console: Console, item: int | None, sheet: Sheet, open_: set[str]) -> dict[str, Any]:
+    """`waiting`: attachments that are still being looked into."""
+    empty: dict[str, Any] = {"previews": [], "findings": (), "waiting": [], "wrong": ""}
     if not sheet.title.strip() or not sheet.text.strip():
-        return {"previews": [], "findings": (), "wrong": ""}
+        return empty
     try:
         draft = drafts.checked(console.rt, working_copy.draft_of(console.rt, sheet, with_files=False))
     except Refused as error:
-        return {"previews": [], "findings": (), "wrong": console.problem(error.code, error.facts)}
+        return {**empty, "wrong": console.problem(error.code, error.facts)}
     message = drafts.compose_unsubmitted(console.rt, item, draft)
+    insides = attachments.look_within({one.sha256: partial(_bytes, console, one) for one in sheet.files}, LOOK_SECONDS)
+    files = [(one.name, one.sha256) for one in sheet.files]
     return {
         "previews": previews.of_message(console.rt, message, console.rt.channels, open_),
-        "findings": checks.report(console.rt, draft),
+        "findings": checks.report_typed(console.rt, draft, files, insides),
+        "waiting": [name for name, sha256 in files if sha256 not in insides],
         "wrong": "",
     }
+
+
+def _bytes(console: Console, file: Kept) -> bytes:
+    with console.rt.reading() as db:
+        return renditions.load_files(db, [file.sha256])[file.sha256]
 
 
 @routes.get("/items/{item:int}/preview/{channel}")
@@ -475,5 +500,5 @@ def channel_page(console: Signed, item: int, channel: str) -> Response:
     message = drafts.compose_unsubmitted(console.rt, item, draft)
     return console.page(
         "writing-preview.html", title=draft.title, back=f"/items/{item}",
-        previews=previews.of_message(console.rt, message, [channel]), open={channel}, findings=(), wrong="",
+        previews=previews.of_message(console.rt, message, [channel]), open={channel}, findings=(), waiting=[], wrong="",
     )  # fmt: skip

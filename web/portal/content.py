@@ -59,7 +59,7 @@ class _Document(BaseModel):
 
 class Attachment(_Document):
     name: Annotated[Named, Field(max_length=255), AfterValidator(_file_name)]
-    media_type: Annotated[str, Field(pattern=r"^[a-z]+/[\w.+-]+$")]
+    media_type: Annotated[str, Field(pattern=r"^[a-z]+/[A-Za-z0-9.+_-]+$", max_length=255)]  # goes into a header
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -27,6 +27,7 @@ class Settings:
     police_record: str  # 公安备案号
     agency_mark_url: str  # 党政机关网站标识
     report_error_url: str  # 我为政府网站找错
+    subscribe_url: str  # where citizens subscribe to mails and SMS; empty: nowhere
     fault: str
 
     @classmethod
@@ -51,6 +52,7 @@ class Settings:
             police_record=environment.get("PORTAL_POLICE_RECORD", ""),
             agency_mark_url=environment.get("PORTAL_AGENCY_MARK_URL", ""),
             report_error_url=environment.get("PORTAL_REPORT_ERROR_URL", ""),
+            subscribe_url=environment.get("PORTAL_SUBSCRIBE_URL", ""),
             fault=environment.get("PORTAL_FAULT", ""),
         )
         if len(settings.key) < 16:

@@ -1,11 +1,13 @@
 """Who may write: an HMAC-SHA256 with the shared key over everything that a request means.
 
 The signature covers the hash of the body that the request declares, so it is checked before a byte of the body is
-read. A replay within the window is harmless: the fence answers "duplicate" or "superseded".
+read, and before anything is written down. A replay within the window is harmless: the fence answers "duplicate" or
+"superseded", and a file that comes again without an item that names it is swept away after a day.
 """
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 
 from web.portal.problems import Problem
@@ -29,5 +31,5 @@ def check(key: str, method: str, target: str, headers: Mapping[str, str], now: f
     wanted = signature(key, method, target, headers.get(GENERATION, ""), timestamp, headers.get(CONTENT, ""))
     if not hmac.compare_digest(wanted.encode(), headers.get(SIGNATURE, "").encode()):
         raise Problem(401, "wrong_signature")
-    if not timestamp.isdecimal() or abs(now - int(timestamp)) > WINDOW:
+    if not re.fullmatch("[0-9]{1,12}", timestamp) or abs(now - int(timestamp)) > WINDOW:
         raise Problem(401, "clock_skew", f"the clocks differ by more than {WINDOW} s")

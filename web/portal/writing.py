@@ -1,21 +1,23 @@
-"""The write API: files, items and feed entries come in, signed, fenced, and counted before anything else."""
+"""The write API: files, items and feed entries come in. First it is asked who sends them, then they are counted, then
+fenced; a refusal changes nothing. Described by OpenAPI at `/api/openapi.json`, for whoever puts another portal here."""
 
 import asyncio
 import hashlib
 import time
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from web.portal import signing
+from web.portal import description, signing
 from web.portal.content import Entry, Item, Publication, read
+from web.portal.office import HOME
 from web.portal.problems import Problem
 from web.portal.settings import AMNESIA
-from web.portal.state import Portal
+from web.portal.state import Portal, State
 from web.portal.storage import LARGEST_NUMBER, Kind, Stored
 
 LARGEST_FILE = 20 * 1024 * 1024
@@ -42,8 +44,10 @@ class Collection(StrEnum):
         return Item if self is Collection.ITEMS else Entry
 
 
-@routes.put("/files/{sha256}")
+@routes.put("/files/{sha256}", **description.written("application/octet-stream", fenced=False))
 async def put_file(request: Request, portal: Portal, sha256: Sha256) -> JSONResponse:
+    """Keep a file of at most 20 MB under its hash. It is public while an item names it, and swept away when for a day
+    none did."""
     await _admit(request, portal, "files", sha256)
     content = await _body(request, LARGEST_FILE)
     if hashlib.sha256(content).hexdigest() != sha256:
@@ -53,8 +57,9 @@ async def put_file(request: Request, portal: Portal, sha256: Sha256) -> JSONResp
     return JSONResponse({"status": Stored.STORED})
 
 
-@routes.put("/{collection}/{number:int}")
+@routes.put("/{collection}/{number:int}", **description.written("application/json", Item, Entry))
 async def put(request: Request, portal: Portal, collection: Collection, number: int) -> JSONResponse:
+    """Fill a slot with a document of at most 2 MB: an `Item` in items, an `Entry` in feed."""
     change = await _admit(request, portal, collection, str(number))
     generation = _generation(request, number)
     body = await _body(request, LARGEST_DOCUMENT)
@@ -65,8 +70,9 @@ async def put(request: Request, portal: Portal, collection: Collection, number: 
     return JSONResponse({"status": stored, "generation": generation})
 
 
-@routes.delete("/{collection}/{number:int}")
+@routes.delete("/{collection}/{number:int}", **description.written())
 async def delete(request: Request, portal: Portal, collection: Collection, number: int) -> JSONResponse:
+    """Take down what the slot shows. The tombstone stays, also where nothing was: a late original does not come out."""
     change = await _admit(request, portal, collection, str(number))
     generation = _generation(request, number)
     await _body(request, 0)
@@ -86,14 +92,39 @@ async def health(request: Request, portal: Portal) -> JSONResponse:
     return JSONResponse({"status": "ok"})
 
 
-@routes.get("/requests")
+@routes.get("/openapi.json", include_in_schema=False)
+async def described(portal: Portal) -> JSONResponse:
+    return JSONResponse(description.write_interface(portal.settings, routes.routes))
+
+
+@routes.get("/requests", **description.signed())
 async def requests(request: Request, portal: Portal) -> JSONResponse:
-    """How many write requests came in, the refused and the repeated included."""
+    """How many write requests came in from who holds the key, the repeated and the otherwise refused included, as far
+    back as the log is kept (upkeep.LOG_KEPT)."""
     _check(request, portal)
     return JSONResponse(await run_in_threadpool(portal.storage.requests))
 
 
-@routes.get("/{collection}")
+@routes.get("/columns", **description.signed())
+async def columns(request: Request, portal: Portal) -> JSONResponse:
+    """How fresh the portal is: the whole of it (`home`) and each column, with how many items it shows, when the newest
+    of them was first published (null: it shows none), and after how many days without a new one it counts as
+    abandoned (null: never)."""
+    _check(request, portal)
+    return JSONResponse({"columns": await run_in_threadpool(_columns, portal)})
+
+
+def _columns(portal: State) -> list[dict[str, Any]]:
+    office, updated = portal.office, portal.storage.updated()
+    limits = [(HOME, "首页", office.home_limit_days), *((one.id, one.name, one.limit_days) for one in office.columns)]
+    return [
+        {"id": id, "name": name, "items": items, "updated_at": at.isoformat() if at else None, "limit_days": limit}
+        for id, name, limit in limits
+        for items, at in [updated["" if id == HOME else id]]
+    ]
+
+
+@routes.get("/{collection}", **description.signed())
 async def kept(request: Request, portal: Portal, collection: Collection, after: int = 0) -> JSONResponse:
     """Every slot that was ever filled, tombstones included, by number, a page at a time; `next`: where to go on."""
     _check(request, portal)
@@ -103,15 +134,14 @@ async def kept(request: Request, portal: Portal, collection: Collection, after: 
 
 
 async def _admit(request: Request, portal: Portal, collection: str, name: str) -> int:
-    """Count the request, then ask who sends it. The answer is the request's number."""
-    generation = request.headers.get(signing.GENERATION, "")
-    change = await run_in_threadpool(portal.storage.log, request.method, collection, name, generation)
+    """Ask who sends the request, then count it: strangers make no table grow. The answer is the request's number."""
     try:
         _check(request, portal)
     except Problem:
         await _drain(request)
         raise
-    return change
+    generation = request.headers.get(signing.GENERATION, "")
+    return await run_in_threadpool(portal.storage.log, request.method, collection, name, generation)
 
 
 def _check(request: Request, portal: Portal) -> None:

@@ -1,1 +1,2 @@
-"""The outside world for demonstrations and tests: a phone network that speaks Kannel's `sendsms` and sends nothing."""
+"""The outside world for demonstrations and tests: a phone network that speaks Kannel's `sendsms`, and a mail server.
+Neither sends anything."""

@@ -1,14 +1,15 @@
 """The sandbox as a process: `uvicorn --factory web.sandbox.app:create --no-access-log`.
 
 Environment: SANDBOX_DATA (folder), SANDBOX_PUBLIC_URL, SANDBOX_USERNAME and SANDBOX_PASSWORD (both `sandbox` if unset),
-SANDBOX_LATE_SECONDS (5), and faults from the start: SANDBOX_DELAY_MS, SANDBOX_STATUS.
+SANDBOX_LATE_SECONDS (5), and faults from the start: SANDBOX_DELAY_MS, SANDBOX_STATUS. With SANDBOX_MAIL (host:port) it
+takes mails there, and puts what comes back into the folder SANDBOX_BOUNCES.
 """
 
 import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -16,17 +17,21 @@ from typing import Any
 from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.templating import Jinja2Templates
 from pydantic import BaseModel, Field
 from starlette.types import Receive
 
+from web.sandbox import mail
 from web.sandbox.network import Network, Reporter
-from web.sandbox.store import Outcome, Sms, Store
+from web.sandbox.store import Mail, Outcome, Sms, Store
 
 GLOBAL_SENDER = "10690000"
 PHONES_SHOWN, MESSAGES_SHOWN = 24, 12
+MAILS_SHOWN = 200
+# A foreign mail may hold anything: in a frame without an origin, scripts or anything fetched.
+MAIL_POLICY = "sandbox allow-popups; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 _NUMBER_CHARACTERS = frozenset("0123456789+- ")
 
@@ -51,11 +56,16 @@ def create() -> FastAPI:
     public_url = environment.get("SANDBOX_PUBLIC_URL", "").rstrip("/")
     templates = Jinja2Templates(Path(__file__).parent / "templates")
     templates.env.filters |= {"clock": _clock, "spaced": _spaced}
+    mail_host, _, mail_port = environment.get("SANDBOX_MAIL", "").rpartition(":")
+    bounces = Path(environment["SANDBOX_BOUNCES"]) if environment.get("SANDBOX_BOUNCES") else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         reporter.start()
-        yield
+        async with AsyncExitStack() as stack:
+            if mail_port:
+                await stack.enter_async_context(mail.listening(store, mail_host, int(mail_port), bounces))
+            yield
         await asyncio.to_thread(reporter.stop)
         store.close()
 
@@ -118,7 +128,46 @@ def create() -> FastAPI:
         }
         return templates.TemplateResponse(request, "phones.html", page)
 
+    @app.get("/api/mails")
+    def mails(to: str | None = None, since: int = 0) -> dict[str, list[dict[str, Any]]]:
+        """Everything each mailbox was sent, in order; `since`: the id after which to begin."""
+        return {"mails": [_without_content(one) for one in store.mails(to, since)]}
+
+    @app.get("/mail", response_class=HTMLResponse)
+    def mailboxes(request: Request, to: str | None = None) -> Response:
+        count, boxes = store.mail_totals()
+        page = {
+            "mails": store.mails(to, newest=MAILS_SHOWN), "count": count, "boxes": boxes, "to": to,
+            "server": environment.get("SANDBOX_MAIL", ""),
+        }  # fmt: skip
+        return templates.TemplateResponse(request, "mailboxes.html", page)
+
+    @app.get("/mail/{id}", response_class=HTMLResponse)
+    def one_mail(request: Request, id: int) -> Response:
+        kept = _kept(store, id)
+        return templates.TemplateResponse(request, "mail.html", {"mail": kept, "opened": mail.opened(kept)})
+
+    @app.get("/mail/{id}/html", response_class=HTMLResponse)
+    def its_html(id: int) -> Response:
+        html = mail.opened(_kept(store, id)).html
+        return HTMLResponse(f'<base target="_blank">{html}', headers={"Content-Security-Policy": MAIL_POLICY})
+
+    @app.get("/mail/{id}/raw")
+    def its_source(id: int) -> Response:
+        name = {"Content-Disposition": f'attachment; filename="mail-{id}.eml"'}
+        return Response(_kept(store, id).content, media_type="message/rfc822", headers=name)
+
     return app
+
+
+def _kept(store: Store, id: int) -> Mail:
+    if (found := store.mail(id)) is None:
+        raise HTTPException(404)
+    return found
+
+
+def _without_content(one: Mail) -> dict[str, Any]:
+    return {name: value for name, value in asdict(one).items() if name != "content"}
 
 
 def _query(request: Request) -> dict[str, str]:

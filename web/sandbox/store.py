@@ -24,6 +24,11 @@ CREATE TABLE IF NOT EXISTS reports (
 );
 CREATE INDEX IF NOT EXISTS reports_due ON reports (due) WHERE handed_over IS NULL;
 CREATE INDEX IF NOT EXISTS reports_of_message ON reports (message);
+CREATE TABLE IF NOT EXISTS mails (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, sender TEXT NOT NULL, recipient TEXT NOT NULL, subject TEXT NOT NULL,
+    content BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS mails_of_box ON mails (recipient, id);
 """
 TRIES = 8
 
@@ -82,6 +87,18 @@ class Sms:
             return "waiting" if self.reports else "silent"
         last = max(handed, key=lambda report: report.handed_over or 0.0)
         return {1: "delivered", 2: "failed", 16: "failed"}.get(last.status, "pending")
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail in a mailbox. `sender`: of the envelope; `content`: as it came; empty on a list."""
+
+    id: int
+    at: float
+    sender: str
+    recipient: str
+    subject: str
+    content: bytes = b""
 
 
 class Store:
@@ -155,6 +172,35 @@ class Store:
         with self._transaction() as db:
             rows = dict(db.execute(f"SELECT outcome, count(*) FROM requests {where} GROUP BY outcome", values))
         return {outcome: rows.get(outcome, 0) for outcome in Outcome}
+
+    def take_mail(self, sender: str, recipient: str, subject: str, content: bytes) -> None:
+        row = (time.time(), sender, recipient, subject, content)
+        with self._transaction() as db:
+            db.execute("INSERT INTO mails (at, sender, recipient, subject, content) VALUES (?, ?, ?, ?, ?)", row)
+
+    def mail(self, id: int) -> Mail | None:
+        with self._transaction() as db:
+            row = db.execute(
+                "SELECT id, at, sender, recipient, subject, content FROM mails WHERE id = ?", (id,)
+            ).fetchone()
+        return Mail(*row) if row else None
+
+    def mails(self, recipient: str | None = None, since: int = 0, newest: int | None = None) -> list[Mail]:
+        """Without their contents, in the order of arrival after the mail `since`; or the `newest` so many, the last
+        first."""
+        where, values = ("id > ? AND recipient = ?", [since, recipient]) if recipient else ("id > ?", [since])
+        order = "id" if newest is None else f"id DESC LIMIT {newest}"
+        with self._transaction() as db:
+            rows = db.execute(
+                f"SELECT id, at, sender, recipient, subject FROM mails WHERE {where} ORDER BY {order}", values
+            ).fetchall()
+        return [Mail(*row) for row in rows]
+
+    def mail_totals(self) -> tuple[int, int]:
+        """Mails, and mailboxes they are in."""
+        with self._transaction() as db:
+            row: tuple[int, int] = db.execute("SELECT count(*), count(DISTINCT recipient) FROM mails").fetchone()
+        return row
 
     def _messages(self, where: str, values: tuple[object, ...]) -> list[Sms]:
         with self._transaction() as db:

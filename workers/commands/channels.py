@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import desk, intake, operate, subscribers
+from pipeline import audience, desk, intake, operate, subscribers
 from pipeline.decisions import Refused
 from workers import show
 from workers.commands.common import DEFAULT_DATA, AsJson, Data, Open, Person, Reason, app, help_
@@ -82,11 +82,18 @@ def subscribers_import(
 
 @subscribers_app.command("list", help=help_("subscribers_list"))
 def subscribers_list(
-    person: Person, channel: AddressedChannel = "sms", data: Data = DEFAULT_DATA, as_json: AsJson = False
+    person: Person,
+    channel: AddressedChannel = "sms",
+    group: Annotated[str | None, typer.Option("--group", help=help_("subscribers_group"))] = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
 ) -> None:
     with Open(data, as_json) as here:
         name = here.channel(channel)
         found = subscribers.listed(here.rt, here.actor(person), name, whole=as_json)
+        if group:
+            told = audience.chosen(here.rt.settings, [group])
+            found = [one for one in found if not one.groups or set(told) & set(one.groups)]
         here.screen.json([asdict(one) for one in found])
         if not as_json:
             show.subscribers(here.screen, here.rt, name, found)
@@ -116,3 +123,13 @@ def subscribers_suppress(
         here.screen.json({"channel": name, "suppressed": True})
         label = here.rt.channels[name].section.label
         here.screen.line("subscribers.suppressed", channel=label, address=barred)
+
+
+@subscribers_app.command("replies", help=help_("subscribers_replies"))
+def subscribers_replies(
+    person: Person, channel: AddressedChannel = "sms", data: Data = DEFAULT_DATA, as_json: AsJson = False
+) -> None:
+    with Open(data, as_json) as here:
+        address = f"{subscribers.reply_address(here.rt, here.actor(person), here.channel(channel))}?from=%p&text=%b"
+        here.screen.json({"channel": here.channel(channel), "address": address})
+        here.screen.line("subscribers.replies", address=address)

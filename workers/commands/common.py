@@ -49,6 +49,7 @@ PeriodFrom = Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%
 PeriodTo = Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help=help_("period_to"))]
 Contact = Annotated[str | None, typer.Option("--contact", help=help_("contact"))]
 Corrects = Annotated[str | None, typer.Option("--corrects", help=help_("corrects"))]
+Validity = Annotated[str | None, typer.Option("--validity", help=help_("validity"))]
 Attach = Annotated[list[Path] | None, typer.Option("--attach", help=help_("attach"))]
 MOMENT = ["%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d"]
 DEFAULT_DATA = Path("var/fabu")

@@ -1,11 +1,12 @@
 """What reached whom, and what a person decides about it."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline import confirm, desk, operate, reach
+from pipeline import confirm, desk, intake, operate, reach
 from workers import show
 from workers.commands.common import DEFAULT_DATA, MOMENT, AsJson, Data, ItemName, Open, Person, Reason, app, help_
 
@@ -100,12 +101,14 @@ def post(
     person: Person,
     place: Annotated[str, typer.Option("--place", help=help_("place"))],
     at: Annotated[datetime | None, typer.Option("--at", formats=MOMENT, help=help_("posted_at"))] = None,
+    photo: Annotated[Path | None, typer.Option("--photo", help=help_("photo"))] = None,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
     with Open(data, as_json) as here:
         item = here.item(name)
-        posting = operate.post(here.rt, here.actor(person), item, place, here.moment(at))
+        taken = intake.read_attachment(photo) if photo is not None else None
+        posting = operate.post(here.rt, here.actor(person), item, place, here.moment(at), taken)
         here.screen.json({"item": item, "posting": posting})
         here.screen.line("post.done", item=item, place=place)
 

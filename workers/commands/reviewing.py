@@ -22,6 +22,7 @@ def submit(
     disclosure: Annotated[Disclosure, typer.Option("--class", help=help_("class"))] = Disclosure.PROACTIVE,
     ground: Annotated[Ground | None, typer.Option("--ground", help=help_("ground"))] = None,
     reason_for: Annotated[list[str] | None, typer.Option("--reason-for", help=help_("reason_for"))] = None,
+    group: Annotated[list[str] | None, typer.Option("--group", help=help_("group"))] = None,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
@@ -31,7 +32,7 @@ def submit(
         if channels is not None:
             chosen = [here.channel(one.strip()) for one in re.split("[,，、]", channels) if one.strip()]
         done = review.submit(
-            here.rt, here.actor(person), here.item(name), chosen, here.moment(at), disclosure, ground, why
+            here.rt, here.actor(person), here.item(name), chosen, here.moment(at), disclosure, ground, why, group
         )  # fmt: skip
         here.screen.json(asdict(done))
         here.screen.line("review.submitted", index_number=done.index_number, item=done.item_id, hash=done.hash)
@@ -45,7 +46,7 @@ def submit(
                     "review.recipients_told", channel=opened.section.label, count=sent[channel], item=done.item_id
                 )  # fmt: skip
             elif opened.adapter.addressed:
-                recipients = subscribers.count(here.rt, channel)
+                recipients = subscribers.count(here.rt, channel, done.groups)
                 here.screen.line("review.recipients", channel=opened.section.label, count=recipients)
 
 

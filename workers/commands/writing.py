@@ -34,6 +34,7 @@ from workers.commands.common import (
     Summary,
     Theme,
     Title,
+    Validity,
     app,
     day,
     help_,
@@ -60,6 +61,7 @@ def new(
     period_to: PeriodTo = None,
     contact: Contact = None,
     corrects: Corrects = None,
+    validity: Validity = None,
     attach: Attach = None,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
@@ -81,7 +83,7 @@ def new(
             blank, department=department, formed_on=day(formed), summary=summary, document_number=number,
             keywords=tuple(keyword) if keyword else None, theme=theme, source=source, short_title=short_title,
             sms_text=sms, period=period(period_from, period_to), objection_contact=contact,
-            corrects=_index_number(here, corrects), files=(*body.pictures, *(_files(attach) or ())),
+            corrects=_index_number(here, corrects), validity=validity, files=(*body.pictures, *(_files(attach) or ())),
         )  # fmt: skip
         item = review.create(here.rt, actor, draft, intake.remember(here.rt, file))
         findings = intake.findings_of(body, draft.title)
@@ -112,6 +114,7 @@ def _revise(decide: Callable[..., int], done: str) -> Callable[..., None]:
         period_from: PeriodFrom = None,
         period_to: PeriodTo = None,
         contact: Contact = None,
+        validity: Validity = None,
         attach: Attach = None,
         data: Data = DEFAULT_DATA,
         as_json: AsJson = False,
@@ -128,7 +131,8 @@ def _revise(decide: Callable[..., int], done: str) -> Callable[..., None]:
                 before, text=body.text or None, title=title, item_type=item_type,
                 department=department, formed_on=day(formed), summary=summary, document_number=number,
                 keywords=tuple(keyword) if keyword else None, theme=theme, source=source, short_title=short_title,
-                sms_text=sms, period=period(period_from, period_to), objection_contact=contact, files=files,
+                sms_text=sms, period=period(period_from, period_to), objection_contact=contact, validity=validity,
+                files=files,
             )  # fmt: skip
             revision = decide(here.rt, here.actor(person), item, draft)
             findings = intake.findings_of(body, draft.title)

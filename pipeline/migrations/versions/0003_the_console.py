@@ -72,6 +72,7 @@ def upgrade() -> None:
     _describe_revisions()
     _ask_others_and_take_paper()
     _checks()
+    _evidence()
 
 
 # Set phrases that are often mistaken (correct, wrong): each wrong one is a mistake wherever its characters follow each
@@ -209,6 +210,18 @@ def _ask_others_and_take_paper() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_referral")),
     )
     op.create_index("ix_referral_submission_id", "referral", ["submission_id"])
+
+
+def _evidence() -> None:
+    """A posting's photo; who returned or refused a submission, also on paper. Who it was so far the audit log knows."""
+    op.add_column("posting", sa.Column("photo_sha256", sa.String(length=64), server_default="", nullable=False))
+    for name, length in (("closed_by", 40), ("recorded_by", 40), ("scan_sha256", 64)):
+        op.add_column("submission", sa.Column(name, sa.String(length=length), server_default="", nullable=False))
+    op.execute(
+        "UPDATE submission SET closed_by = COALESCE((SELECT person FROM audit WHERE audit.item_id = submission.item_id "
+        "AND audit.decision IN ('return', 'refuse') AND audit.facts LIKE '%' || submission.hash || '%' "
+        "ORDER BY audit.id DESC LIMIT 1), '') WHERE stage IN ('returned', 'refused')"
+    )
 
 
 def _describe_revisions() -> None:

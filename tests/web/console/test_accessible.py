@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from axe_playwright_python.sync_playwright import Axe
 
-from pipeline import review
+from pipeline import assembly, issues, review
 from pipeline.states import Ground
 from tests.channels.recording import Fault, set_faults
 from tests.office import Bureau
+from tests.pipeline.newsletter import TYPES, newsletter
 from tests.screenshots import PAGES
 from tests.web.console.conftest import PASSWORD, Office, let_in
 
@@ -40,6 +41,10 @@ def phases_of(bureau: Bureau) -> dict[str, int]:
     bureau.submit(made["correcting"])
     review.return_(bureau.rt, bureau.actor("li"), made["returned"], "缺少附件")
     review.refuse(bureau.rt, bureau.actor("li"), made["refused"], Ground.INTERNAL_AFFAIRS, "内部台账")
+    issues.ensure(bureau.rt)
+    made["issue"], made["entry"] = issues.find(bureau.rt, ""), everywhere[0]
+    revision = assembly.build(bureau.rt, bureau.actor("wang"), made["issue"]).revision
+    assembly.drop(bureau.rt, bureau.actor("wang"), made["issue"], revision, everywhere[2])
     return made
 
 
@@ -60,12 +65,24 @@ def barriers(page: "Page") -> list[str]:
     return [*told, f"{wide} px wide at 320"] if wide > 320 else told
 
 
+def test_what_shuts_people_out_is_found(chromium: "Browser") -> None:
+    """The test below would see it: a picture without words, a field without a name, grey on grey, a wide page."""
+    page = chromium.new_page()
+    page.set_content(
+        "<!doctype html><html lang=zh-CN><title>坏的</title><main><h1>坏的</h1><img src=data:,><input>"
+        "<p style='color:#aaa;background:#bbb'>看不清</p><div style='width:600px'>太宽</div></main></html>"
+    )
+    found = "\n".join(barriers(page))
+    page.close()
+    assert all(rule in found for rule in ("image-alt", "label", "color-contrast", "px wide at 320")), found
+
+
 def test_no_page_shuts_anybody_out(open_console: Callable[..., Office], chromium: "Browser") -> None:
     everybody = [
         {"id": name, "name": f"{name}同志", "department": department, "roles": roles}
         for name, department, roles in PEOPLE
     ]
-    office = open_console(people=everybody)
+    office = open_console(people=everybody, newsletter=newsletter(), item_types=TYPES)
     let_in(office.bureau, "admin", "qian")
     phases = phases_of(office.bureau)
     told = {}

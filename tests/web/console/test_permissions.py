@@ -11,9 +11,10 @@ from fastapi import FastAPI
 
 from channels.contract import File
 from config.locale import catalogue
-from pipeline import accounts, deputies, phrases, review
+from pipeline import accounts, assembly, deputies, issues, phrases, review
 from pipeline.models import StoredPerson
 from tests.office import Bureau
+from tests.pipeline.newsletter import TYPES, newsletter
 from tests.web.console.conftest import Office, let_in
 from web.console.app import create
 
@@ -30,6 +31,7 @@ STAFF = "stranger author editor officer leader deputy auditor admin"
 INSIDE = "author editor officer leader deputy auditor admin"  # who are shown an item of the author's department
 WRITERS = "author editor"
 ALL_WRITERS = "stranger author editor"
+OFFICE = "editor officer leader deputy auditor admin"
 DESK = "editor officer leader deputy admin"
 LIST = "editor admin"
 
@@ -54,6 +56,8 @@ TABLE = {
     "GET /items/{item}/files/{sha256}": INSIDE,
     "GET /items/{item}/preview/{channel}": INSIDE,
     "GET /items/{item}/proof": INSIDE,
+    "GET /items/{item}/scans/{sha256}": INSIDE,
+    "POST /items/{item}/compare": WRITERS,
     "GET /items/new": ALL_WRITERS,
     "POST /items/new": WRITERS,  # for that department
     "GET /items/{item}/edit": WRITERS,
@@ -94,6 +98,24 @@ TABLE = {
     "GET /numbers": STAFF,
     "GET /numbers.csv": STAFF,
     "GET /numbers.xlsx": STAFF,
+    # the newsletter: its issues are the editor's department's
+    "GET /newsletter": STAFF,
+    "POST /newsletter/skip": "editor leader",
+    "POST /newsletter/take-back": "editor leader",
+    "GET /newsletter/{id}": OFFICE,
+    "GET /newsletter/{id}/live": OFFICE,
+    "GET /newsletter/{id}/preview": OFFICE,
+    "GET /newsletter/{id}/mail": OFFICE,
+    "GET /newsletter/{id}/issue.pdf": OFFICE,
+    "GET /newsletter/{id}/entries/{item}": OFFICE,
+    "POST /newsletter/{id}/entries/{item}": "editor",
+    "POST /newsletter/{id}/build": "editor",
+    "POST /newsletter/{id}/arrange": "editor",
+    "POST /newsletter/{id}/editorial": "editor",
+    "POST /newsletter/{id}/submit": "editor",
+    "POST /newsletter/{id}/release": DESK,
+    "POST /newsletter/{id}/retry": DESK,
+    "POST /newsletter/{id}/try": "editor officer leader deputy",
     # administration
     "GET /admin": STAFF,
     "GET /admin/channels": STAFF,
@@ -112,6 +134,8 @@ TABLE = {
     "GET /admin/people/{id}": STAFF,
     "POST /admin/people/{id}": "admin",
     "POST /admin/people/{id}/password": "admin",
+    "GET /admin/standing": STAFF,
+    "POST /admin/standing": DESK,
     "GET /admin/words": STAFF,
     "POST /admin/words": "editor officer deputy admin",
     "POST /admin/words/{id}/end": "editor officer deputy admin",
@@ -162,7 +186,7 @@ def test_every_route_has_a_line_in_the_table(bureau: Bureau) -> None:
 
 @pytest.mark.parametrize("who", ["nobody", *PEOPLE])
 def test_everybody_gets_where_the_table_says_and_nowhere_else(open_console: Callable[..., Office], who: str) -> None:
-    office = open_console()
+    office = open_console(newsletter=newsletter(), item_types=TYPES)
     places = furnish(office)
     person = office.sign_in(PEOPLE[who]) if who in PEOPLE else None
     session, csrf = (person.session, person.csrf()) if person else (requests.Session(), "")
@@ -197,14 +221,26 @@ def furnish(office: Office) -> dict[str, str]:
         "draft": str(draft), "waiting": str(waiting), "out": str(out), "sha256": FILE.sha256, "channel": "web",
         "static": "console.css", "channels": "web", "departments": "tech", "deputies": str(deputation),
         "people": "zhao", "words": str(word), "subscribers": "1", "tokens": "1",
-        "referrals": "1",
+        "referrals": "1", "newsletter": str(_issue(bureau)),
     }  # fmt: skip
+
+
+def _issue(bureau: Bureau) -> int:
+    """The newsletter's next issue with the item that is public; 0 where there is no newsletter."""
+    if bureau.rt.settings.newsletter is None:
+        return 0
+    issues.ensure(bureau.rt)
+    issue = issues.find(bureau.rt, "")
+    assembly.build(bureau.rt, bureau.actor("wang"), issue)
+    return issue
 
 
 def address(route: str, places: dict[str, str]) -> str:
     path = route.partition(" ")[2]
     act = path.rpartition("/")[2]
-    if act in ("edit", "submit", "{sha256}") or "/submit/" in path:
+    if path.startswith("/newsletter"):
+        item = places["out"]
+    elif act in ("edit", "submit", "{sha256}") or "/submit/" in path:
         item = places["draft"]
     elif act in ("review", "sheet", "approve", "return", "refuse", "paper", "refer") or "/referrals/" in path:
         item = places["waiting"]

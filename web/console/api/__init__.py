@@ -16,7 +16,7 @@ from config.locale import Language
 from pipeline.decisions import Refused
 from pipeline.runtime import Runtime
 from pipeline.words import problem
-from web.console.api import deliveries, office, records, texts
+from web.console.api import copies, deliveries, office, records, texts
 from web.console.api.caller import Unknown, language_of
 from web.console.api.shapes import PROBLEM, FindingOut, Problem
 
@@ -43,7 +43,7 @@ def create(rt: Runtime) -> FastAPI:
         openapi_url="/openapi.json", responses=PROBLEM,
     )  # fmt: skip
     app.state.runtime = rt
-    for part in (texts, deliveries, records, office):
+    for part in (texts, copies, deliveries, records, office):
         app.include_router(part.routes)
 
     @app.exception_handler(Refused)

@@ -4,13 +4,13 @@ import getpass
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, UploadFile
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from config.locale import Language
 from config.settings import Person
 from pipeline import accounts, items
-from pipeline.decisions import Actor
+from pipeline.decisions import Actor, Refused
 from pipeline.runtime import Runtime
 
 _scheme = HTTPBearer(auto_error=False, description="A token made in the console (程序令牌)")
@@ -34,6 +34,14 @@ class Caller:
     def see(self, item: int) -> None:
         """Raise Refused when this person is not shown this item."""
         items.require_visible(self.rt, self.person, item)
+
+    def content(self, file: UploadFile) -> bytes:
+        """What was uploaded. Raises Refused when it is too large."""
+        limit = self.rt.settings.limits.file_bytes
+        content = file.file.read(limit + 1)
+        if len(content) > limit:
+            raise Refused("draft.file_too_large", file=file.filename or "", limit=str(limit // 1_000_000))
+        return content
 
 
 def caller(

@@ -1,15 +1,16 @@
 """What reached where, and what is decided about it."""
 
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from channels.contract import ChannelError
+from channels.contract import ChannelError, File
 from pipeline import desk, items, operate, reach, review
 from pipeline.decisions import Decision, Refused, permit
+from pipeline.renditions import load_files
 from pipeline.states import State
 from pipeline.words import masked
 from web.console.api.caller import Called
@@ -50,9 +51,35 @@ class AttemptOut(BaseModel):
     evidence: str
 
 
+class SightingOut(BaseModel):
+    """What was seen from outside: read back, reported, or ticked by a person."""
+
+    channel: str
+    recipient: str
+    at: datetime
+    evidence: str
+    seen: str
+    state: State
+    note: str
+
+
+class PostingOut(BaseModel):
+    """`photo`: the SHA-256 of its picture, readable at `/items/{item}/scans/{sha256}`; "": none."""
+
+    place: str
+    posted_by: str
+    posted_at: datetime
+    down_due: date | None
+    removed_by: str | None
+    removed_at: datetime | None
+    photo: str
+
+
 class ReachOut(BaseModel):
     cells: list[CellOut]
     attempts: list[AttemptOut]
+    sightings: list[SightingOut]
+    postings: list[PostingOut]
 
 
 class Effect(BaseModel):
@@ -78,8 +105,11 @@ class Settle(Shape):
 
 
 class Post(Shape):
+    """`photo`: the SHA-256 of a picture uploaded before."""
+
     place: Reason
     at: Moment | None = None
+    photo: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
 
 
 class Unpost(Shape):
@@ -156,7 +186,12 @@ def read_reach(called: Called, item: ItemNumber) -> ReachOut:
                 revision=one.revision, started_at=one.started_at, result=result, ended_at=at, evidence=evidence,
             )
         )  # fmt: skip
-    return ReachOut(cells=[_cell(cell) for cell in found.cells], attempts=attempts)
+    return ReachOut(
+        cells=[_cell(cell) for cell in found.cells],
+        attempts=attempts,
+        sightings=[SightingOut(**{**asdict(one), "recipient": masked(one.recipient)}) for one in found.sightings],
+        postings=[PostingOut(**asdict(one)) for one in found.postings],
+    )
 
 
 @routes.get("/items/{item}/withdrawal", operation_id="foreseeWithdrawal")
@@ -193,7 +228,14 @@ def settle_item(called: Called, item: ItemNumber, given: Settle) -> Count:
 def post_item(called: Called, item: ItemNumber, given: Post) -> Count:
     """A notice was posted."""
     called.see(item)
-    operate.post(called.rt, called.actor, item, given.place, given.at)
+    photo = None
+    if given.photo is not None:
+        with called.rt.reading() as db:
+            kept = load_files(db, [given.photo])
+        if given.photo not in kept:
+            raise Refused("api.unknown_file", sha256=given.photo)
+        photo = File("photo", "application/octet-stream", kept[given.photo])
+    operate.post(called.rt, called.actor, item, given.place, given.at, photo)
     return Count(count=1)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
@@ -39,6 +39,7 @@ class DeskOut(BaseModel):
     under_review: list[int]
     troubles: list[int]
     notices: list[int]
+    sources: list[int]
 
 
 class EntryOut(BaseModel):
@@ -72,10 +73,13 @@ class Made(BaseModel):
 
 
 class LogOut(BaseModel):
+    """`facts`: what the decision was about, by name."""
+
     at: datetime
     person: str
     decision: str
     item: int | None
+    facts: dict[str, Any]
 
 
 @routes.get("/me", operation_id="readMe")
@@ -141,7 +145,7 @@ def read_log(
 ) -> list[LogOut]:
     """The audit log, newest first; for auditors and administrators."""
     found = logbook.lines(called.rt, called.actor, item=item, person=person, most=most)
-    return [LogOut(at=one.at, person=one.person, decision=one.decision, item=one.item) for one in found]
+    return [LogOut(**{name: getattr(one, name) for name in LogOut.model_fields}) for one in found]
 
 
 @routes.delete("/token", operation_id="revokeToken", status_code=204)

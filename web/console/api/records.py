@@ -1,18 +1,18 @@
 """What reviews and the office keep beside the items: questions to others, paper, proof, subscribers, words, numbers."""
 
-import mimetypes
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Path, Query, Response, UploadFile
 from pydantic import BaseModel, Field
 
 from channels.contract import File as Attachment
-from pipeline import numbers, phrases, proof, referrals, review, review_sheet, spreadsheets, staff, subscribers
+from pipeline import numbers, phrases, proof, referrals, review, review_sheet, scans, spreadsheets, staff, subscribers
 from pipeline.decisions import Refused
 from pipeline.models import ReferralKind
-from web.console.api.caller import Called, Caller
+from pipeline.states import Ground
+from web.console.api.caller import Called
 from web.console.api.shapes import ChannelName, Day, ItemNumber, Reason, Shape, Short
 from web.console.api.texts import Approved
 
@@ -25,6 +25,9 @@ PDF: dict[int | str, dict[str, Any]] = {
 }
 ZIP: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+}
+SCAN: dict[int | str, dict[str, Any]] = {
+    200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in scans.KINDS.values()}}
 }
 
 
@@ -67,6 +70,7 @@ class SubscriberOut(BaseModel):
     consent_source: str
     consent_on: date | None
     suppressed: bool
+    groups: list[str]
 
 
 class SubscribersOut(BaseModel):
@@ -174,13 +178,27 @@ def record_paper(
     scan: Annotated[UploadFile, File()],
     person: Annotated[str, Form(max_length=40)],
     hash: Annotated[str, Form(max_length=100)],
+    decision: Annotated[Literal["approve", "return", "refuse"], Form()] = "approve",
+    reason: Annotated[str, Form(max_length=2000)] = "",
+    ground: Annotated[Ground | None, Form()] = None,
 ) -> Approved:
-    """A yes that somebody signed on the sheet, entered by somebody else with its scan (代录)."""
+    """What somebody signed on the sheet, entered by somebody else with its scan (代录). A return needs a reason, a
+    refusal its legal ground, too. `last`: it was the last yes, the item is being published."""
     called.see(item)
-    media_type = mimetypes.guess_type(scan.filename or "")[0] or "application/octet-stream"
-    content = scan.file.read(called.rt.settings.limits.file_bytes + 1)
-    file = Attachment(scan.filename or "scan", media_type, content)
-    return Approved(item=item, last=review.record_paper(called.rt, called.actor, item, person, hash, file))
+    file = Attachment(scan.filename or "scan", "application/octet-stream", called.content(scan))
+    sheet = review.Paper(person, hash, file, review.SIGNED[decision], reason, ground)
+    return Approved(item=item, last=review.record_paper(called.rt, called.actor, item, sheet))
+
+
+@routes.get("/items/{item}/scans/{sha256}", tags=["review"], operation_id="readScan", response_class=Response,
+            responses=SCAN)  # fmt: skip
+def read_scan(called: Called, item: ItemNumber, sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]) -> Response:
+    """The photo of a posting, or a signed review sheet."""
+    called.see(item)
+    kept = scans.read(called.rt, item, sha256)
+    if kept is None:
+        raise Refused("api.unknown_file", sha256=sha256)
+    return Response(kept.content, media_type=kept.media_type)
 
 
 @routes.get("/items/{item}/proof", tags=["reach"], operation_id="readProof", response_class=Response, responses=ZIP)
@@ -211,7 +229,7 @@ def import_subscribers(
     dry_run: Annotated[bool, Query(description="Only say what it would make of the list")] = False,
 ) -> ImportOut:
     """Add the people of a CSV or XLSX; lines that cannot be taken are said, the others go in."""
-    text = spreadsheets.as_csv(_content(called, file))
+    text = spreadsheets.as_csv(called.content(file))
     take = subscribers.foresee if dry_run else subscribers.import_csv
     done = take(called.rt, called.actor, channel, text)
     return ImportOut(new=done.new, known=done.known, bad=[BadLine(line=line, code=code) for line, code in done.bad])
@@ -300,11 +318,3 @@ def put_department(called: Called, id: Identifier, given: DepartmentIn) -> Done:
 
 def _tally(one: numbers.Tally) -> TallyOut:
     return TallyOut(**{name: getattr(one, name) for name in TallyOut.model_fields})
-
-
-def _content(called: Caller, file: UploadFile) -> bytes:
-    limit = called.rt.settings.limits.file_bytes
-    content = file.file.read(limit + 1)
-    if len(content) > limit:
-        raise Refused("draft.file_too_large", file=file.filename or "", limit=str(limit // 1_000_000))
-    return content

@@ -1,7 +1,7 @@
 """The shapes of requests and answers."""
 
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,7 @@ ItemNumber = Annotated[int, Path(ge=1, le=LARGEST, description="The item's numbe
 ChannelName = Annotated[str, Path(min_length=1, max_length=40)]
 Short = Annotated[str, Field(max_length=500)]
 Reason = Annotated[str, Field(min_length=1, max_length=2000)]
+Validity = Literal["有效", "失效", "废止"]
 Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(2200, 1, 1))]
 Moment = Annotated[datetime, Field(description="With a time zone, as 2026-11-24T09:00:00+08:00")]
 
@@ -79,6 +80,7 @@ class Text(Shape):
     period: tuple[Day, Day] | None = None
     objection_contact: Short = ""
     corrects: Short = ""
+    validity: Validity = "有效"
     files: Annotated[list["FileRef"], Field(max_length=50)] = []
 
     def draft(self, files: dict[str, bytes]) -> Draft:
@@ -109,6 +111,7 @@ class TextOut(BaseModel):
     period: tuple[date, date] | None
     objection_contact: str
     corrects: str
+    validity: str
     files: list[FileRef]
 
     @classmethod

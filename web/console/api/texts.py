@@ -40,9 +40,14 @@ class ListOut(BaseModel):
 
 
 class ApprovalOut(BaseModel):
+    """`on_behalf_of`: whom a deputy stood in for; `recorded_by`, `scan`: of a signature on paper."""
+
     role: str
     person: str
     at: datetime
+    on_behalf_of: str
+    recorded_by: str
+    scan: str
 
 
 class RoundOut(BaseModel):
@@ -53,6 +58,10 @@ class RoundOut(BaseModel):
     reason: str
     hash: str
     approvals: list[ApprovalOut]
+    closed_at: datetime | None
+    closed_by: str
+    recorded_by: str
+    scan: str
 
 
 class ItemOut(BaseModel):
@@ -192,8 +201,8 @@ def read_item(called: Called, item: ItemNumber) -> ItemOut:
     rounds = [
         RoundOut(
             revision=one.revision, submitted_by=one.submitted_by, submitted_at=one.submitted_at, stage=one.stage.value,
-            reason=one.reason, hash=one.hash,
-            approvals=[ApprovalOut(role=each.role, person=each.person, at=each.at) for each in one.approvals],
+            reason=one.reason, hash=one.hash, approvals=[ApprovalOut(**asdict(each)) for each in one.approvals],
+            closed_at=one.closed_at, closed_by=one.closed_by, recorded_by=one.recorded_by, scan=one.scan,
         )
         for one in told.rounds
     ]  # fmt: skip
@@ -220,7 +229,7 @@ def correct_item(called: Called, item: ItemNumber, given: Text) -> Written:
 def upload_file(called: Called, file: Annotated[UploadFile, File()]) -> FileOut:
     """Keep a file; items name it by its SHA-256."""
     permit(called.actor, Decision.CREATE)
-    content = _content(called, file)
+    content = called.content(file)
     with called.rt.writing() as db:
         renditions.store_files(db, [Attachment(file.filename or "file", "application/octet-stream", content)])
     return FileOut(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
@@ -230,7 +239,7 @@ def upload_file(called: Called, file: Annotated[UploadFile, File()]) -> FileOut:
 def read_document(called: Called, file: Annotated[UploadFile, File()]) -> DocumentOut:
     """A text file or a Word document as the fields of a draft; nothing is kept."""
     name = file.filename or ""
-    body = intake.body_of(called.rt, name, _content(called, file))
+    body = intake.body_of(called.rt, name, called.content(file))
     return DocumentOut(
         text=body.text, title=body.title, pictures=[one.name for one in body.pictures],
         findings=[FindingOut.of(one) for one in body.findings],
@@ -318,14 +327,6 @@ def refuse_item(called: Called, item: ItemNumber, given: RefuseIn) -> Done:
     called.see(item)
     review.refuse(called.rt, called.actor, item, given.ground, given.reason)
     return Done(item=item)
-
-
-def _content(called: Caller, file: UploadFile) -> bytes:
-    limit = called.rt.settings.limits.file_bytes
-    content = file.file.read(limit + 1)
-    if len(content) > limit:
-        raise Refused("draft.file_too_large", file=file.filename or "", limit=str(limit // 1_000_000))
-    return content
 
 
 def _files(called: Caller, given: Text) -> dict[str, bytes]:

@@ -25,6 +25,7 @@ export function previewsOf(container, ask, shown = () => {}) {
         if (inside) inside.open = facts.has(one.dataset.channel);
       }
       shown();
+      if (container.querySelector("[data-again]")) setTimeout(() => { if (mine === round) look(); }, 3000);
     } catch (error) {
       // the next look will tell
     }

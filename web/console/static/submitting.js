@@ -43,5 +43,8 @@ form.addEventListener("input", (event) => {
     [...form.elements.when].find((one) => one.value === "at").checked = true;
   }
 });
-form.addEventListener("change", fit);
+form.addEventListener("change", (event) => {
+  if (event.target.name === "groups") look();
+  fit();
+});
 fit();

@@ -1,0 +1,666 @@
+"""The newsletter's issues: which there are, what each is numbered, how far it is, and what a person decides about it.
+
+The calendar is the truth: every nominal day has one issue, whether it was made in time, late, or is left out. `ensure`
+makes the missing ones, up to the first whose cut-off is still to come; any number of processes may run it at once.
+
+Where the numbers come from: in one transaction that locks all others out, the issue of the next nominal day gets the
+numbers of the one before plus one, and within the year 1 on the first nominal day of a year. So no issue is made before
+the one that precedes it, numbers grow with the days whatever the clock and the order of the processes, and none is ever
+given twice. An issue that a person leaves out or merges keeps its numbers: that is the only gap. What a restored ledger
+has lost is numbered as before, since the days are the same.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from itertools import takewhile
+
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session
+
+from config.settings import NewsletterSection
+from pipeline import operate, sources
+from pipeline.arrangement import Arrangement, numbers
+from pipeline.database import insert_for
+from pipeline.decisions import Actor, Decision, Refused, audit, permit, require_reason
+from pipeline.drafts import latest_revision, read_draft
+from pipeline.models import (
+    ChannelStatus,
+    Counter,
+    Delivery,
+    IssueEntry,
+    Item,
+    SkippedIssue,
+    StoredIssue,
+    Submission,
+    Suppression,
+)
+from pipeline.newsletter_days import Dates, dates, nominal_days
+from pipeline.runtime import Opened, Runtime
+from pipeline.slots import LATE
+from pipeline.sources import Change
+from pipeline.states import Stage, State
+
+LATELY = timedelta(minutes=5)  # over which a rate is measured
+UNSENT = (State.DUE, State.SENDING)
+OUT = (State.ACCEPTED, State.CONFIRMED)
+
+
+class Phase(StrEnum):
+    """How far an issue is."""
+
+    PLANNED = "planned"  # nothing was assembled yet
+    LEFT_OUT = "left_out"  # a person decided so; or merged into a later one
+    DRAFT = "draft"  # assembled, not under review
+    REVIEWING = "reviewing"
+    APPROVED = "approved"  # waits for its time
+    HELD = "held"  # approved, but too late: a person lets it go
+    SENDING = "sending"
+    SENT = "sent"  # nothing is left to be sent; what failed is in its progress
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One issue. `id` 0: it is not made yet, its numbers are those that it will get. `item` 0: nothing was assembled.
+    `late`: its time has passed and it is not sent. `reason`, `into`: of one that is left out or merged."""
+
+    id: int
+    nominal: date
+    out_on: date
+    cut_off_at: datetime
+    send_at: datetime
+    provisional: bool
+    year: int
+    number: int
+    running: int
+    item: int
+    phase: Phase
+    late: bool
+    reason: str = ""
+    into: date | None = None
+
+    @property
+    def numbers(self) -> str:
+        return numbers(self.year, self.number, self.running)
+
+
+@dataclass(frozen=True)
+class EntryLine:
+    """An item in an issue, or left out of it. `change`: what happened to it since its text was taken."""
+
+    item: int
+    heading: str
+    department: str
+    published_on: date | None
+    excerpt: bool
+    picture: str
+    change: Change | None
+
+
+@dataclass(frozen=True)
+class ColumnLines:
+    name: str
+    entries: tuple[EntryLine, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One issue as its editor works at it. `revision`: the number of its latest text (0: nothing was assembled), which
+    every change names as `based_on`. Seconds to cut-off and sending are below 0 once they have passed. `left_out`: what
+    was offered and is not in it, to be put back. `editable`: changes are taken now (an approved one becomes a
+    correction, which is reviewed)."""
+
+    line: Line
+    title: str
+    revision: int
+    cut_off_seconds: float
+    send_seconds: float
+    columns: tuple[ColumnLines, ...]
+    left_out: tuple[EntryLine, ...]
+    editorial: str
+    editorial_picture: str
+    pictures: tuple[str, ...]
+    editable: bool
+
+    @property
+    def changed(self) -> tuple[EntryLine, ...]:
+        """What must be renewed before it can be submitted."""
+        return tuple(entry for column in self.columns for entry in column.entries if entry.change is not None)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an issue is on one channel. `counts`: by state, one for each recipient where there are recipients.
+    `per_minute`: sent in the last five minutes, by the minute; `seconds`: what is left at that rate, 0 when nothing is
+    left, None when nobody can say: nothing moves, it waits for a person, or for its time."""
+
+    channel: str
+    addressed: bool
+    counts: Mapping[State, int]
+    per_minute: float
+    seconds: float | None
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values()) - self.counts.get(State.SKIPPED, 0)
+
+    @property
+    def sent(self) -> int:
+        return sum(self.counts.get(state, 0) for state in OUT)
+
+    @property
+    def left(self) -> int:
+        return sum(self.counts.get(state, 0) for state in UNSENT)
+
+
+@dataclass(frozen=True)
+class DomainLine:
+    """What became of an issue at one mail domain ("" for numbers and the like). `sent`: accepted, whatever came back;
+    `failed`: refused or bounced; `opted_out`: on the suppression list since they were sent it."""
+
+    domain: str
+    total: int
+    sent: int
+    failed: int
+    in_doubt: int
+    opted_out: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What became of an issue on one channel with recipients; `domains`: the largest first, `domain` "" in `whole`."""
+
+    channel: str
+    whole: DomainLine
+    domains: tuple[DomainLine, ...]
+
+
+# ── making ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ensure(rt: Runtime) -> list[int]:
+    """Make the issues that are missing, up to the first whose cut-off is to come. Of those that nobody assembled yet,
+    and whose time is to come, the day follows a later holiday notice. Returns the ids of the new ones."""
+    newsletter = rt.settings.newsletter
+    if newsletter is None:
+        return []
+    with rt.reading() as db:
+        last = _last(db)
+        if last is not None and last.cut_off_at > rt.now() and not _moved(rt, newsletter, _waiting(rt, db)):
+            return []
+    with rt.writing() as db:
+        _lock(db)
+        for issue, moved in _moved(rt, newsletter, _waiting(rt, db)):
+            issue.out_on, issue.cut_off_at, issue.send_at = moved.out_on, moved.cut_off_at, moved.send_at
+        made = [_made(rt, when, given) for when, given in _missing(rt, newsletter, _last(db))]
+        db.add_all(made)
+        db.flush()
+        return [issue.id for issue in made]
+
+
+def _lock(db: Session) -> None:
+    """Until the commit, others who would make issues wait: for a row that counts nothing."""
+    row = insert_for(db, Counter).values(name="issue", value=0)
+    db.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": 0}))
+
+
+def _last(db: Session) -> StoredIssue | None:
+    return db.scalars(select(StoredIssue).order_by(StoredIssue.nominal.desc()).limit(1)).one_or_none()
+
+
+def _waiting(rt: Runtime, db: Session) -> Sequence[StoredIssue]:
+    """Those that nobody assembled yet, with their time to come."""
+    return db.scalars(select(StoredIssue).where(StoredIssue.item_id.is_(None), StoredIssue.send_at > rt.now())).all()
+
+
+def _moved(
+    rt: Runtime, newsletter: NewsletterSection, issues: Sequence[StoredIssue]
+) -> list[tuple[StoredIssue, Dates]]:
+    found = [(issue, dates(rt.settings, newsletter, issue.nominal)) for issue in issues]
+    return [(one, now) for one, now in found if (one.cut_off_at, one.send_at) != (now.cut_off_at, now.send_at)]
+
+
+Given = tuple[int, int, int]  # year, number within it, running total
+
+
+def _missing(
+    rt: Runtime, newsletter: NewsletterSection, last: StoredIssue | None, upto: datetime | None = None
+) -> Iterator[tuple[Dates, Given]]:
+    """The issues to be made after the last one, in order, up to the first that is closed after `upto` (None: now)."""
+    upto = upto or rt.now()
+    if last is not None and last.cut_off_at > upto:
+        return
+    given = (last.year, last.number, last.running) if last is not None else None
+    for nominal in nominal_days(newsletter.days, _begin(rt, newsletter, last)):
+        when = dates(rt.settings, newsletter, nominal)
+        given = _next(given, nominal) if given is not None else _first(newsletter, nominal)
+        yield when, given
+        if when.cut_off_at > upto:
+            return
+
+
+def _begin(rt: Runtime, newsletter: NewsletterSection, last: StoredIssue | None) -> date:
+    if last is not None:
+        return last.nominal + timedelta(days=1)
+    if newsletter.first is not None:
+        return newsletter.first
+    today = rt.now().astimezone(rt.settings.zone).date()
+    to_come = nominal_days(newsletter.days, today)
+    return next(day for day in to_come if dates(rt.settings, newsletter, day).cut_off_at > rt.now())
+
+
+def _next(before: Given, nominal: date) -> Given:
+    year, number, running = before
+    return nominal.year, number + 1 if nominal.year == year else 1, running + 1
+
+
+def _first(newsletter: NewsletterSection, nominal: date) -> Given:
+    in_year = takewhile(lambda day: day <= nominal, nominal_days(newsletter.days, date(nominal.year, 1, 1)))
+    return nominal.year, newsletter.first_number or sum(1 for _ in in_year), newsletter.first_running
+
+
+def _made(rt: Runtime, when: Dates, given: Given) -> StoredIssue:
+    year, number, running = given
+    return StoredIssue(
+        nominal=when.nominal,
+        year=year,
+        number=number,
+        running=running,
+        out_on=when.out_on,
+        cut_off_at=when.cut_off_at,
+        send_at=when.send_at,
+        made_at=rt.now(),
+    )
+
+
+# ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def skip(rt: Runtime, actor: Actor, nominal: date, reason: str, into: date | None = None) -> None:
+    """Decide that no issue comes out for this nominal day; `into`: it is merged into the issue of a later one (合刊).
+    What was assembled for it goes to the next issue. Its numbers are not given again. Raises Refused."""
+    permit(actor, Decision.SKIP)
+    reason = require_reason(reason)
+    newsletter = _newsletter(rt)
+    with rt.writing() as db:
+        _lock(db)
+        _require_day(newsletter, nominal)
+        if into is not None:
+            _require_day(newsletter, into)
+            if into <= nominal:
+                raise Refused("issue.merge_backwards", day=nominal.isoformat(), into=into.isoformat())
+            if db.get(SkippedIssue, into) is not None:
+                raise Refused("issue.left_out_already", day=into.isoformat())
+        if db.get(SkippedIssue, nominal) is not None:
+            raise Refused("issue.left_out_already", day=nominal.isoformat())
+        if db.scalar(select(SkippedIssue.nominal).where(SkippedIssue.into == nominal)) is not None:
+            raise Refused("issue.merged_into", day=nominal.isoformat())
+        issue = db.scalars(select(StoredIssue).where(StoredIssue.nominal == nominal)).one_or_none()
+        if issue is not None:
+            _free(rt, db, issue)
+        row = SkippedIssue(nominal=nominal, into=into, reason=reason)
+        row.set_by, row.set_at = actor.person.id, rt.now()
+        db.add(row)
+        facts = {"day": nominal, "into": into, "reason": reason}
+        audit(rt, db, actor, Decision.SKIP, issue.item_id if issue is not None else None, **facts)
+
+
+def take_back(rt: Runtime, actor: Actor, nominal: date, reason: str) -> None:
+    """Let the issue of this nominal day come out after all. Raises Refused."""
+    permit(actor, Decision.SKIP)
+    reason = require_reason(reason)
+    with rt.writing() as db:
+        _lock(db)
+        row = db.get(SkippedIssue, nominal)
+        if row is None:
+            raise Refused("issue.not_left_out", day=nominal.isoformat())
+        db.delete(row)
+        audit(rt, db, actor, Decision.SKIP, None, day=nominal, taken_back=True, reason=reason)
+
+
+def _free(rt: Runtime, db: Session, issue: StoredIssue) -> None:
+    """What was offered to an issue that is left out may go into the next one. One in force is withdrawn first."""
+    if issue.item_id is None:
+        return
+    db.get_one(Item, issue.item_id, with_for_update={"key_share": True})
+    staged = {
+        one.stage: one
+        for one in db.scalars(
+            select(Submission).where(
+                Submission.item_id == issue.item_id, Submission.stage.in_((Stage.APPROVED, Stage.REVIEWING))
+            )
+        )
+    }
+    if Stage.APPROVED in staged:
+        raise Refused("issue.in_force", item=str(issue.item_id))
+    if (reviewing := staged.get(Stage.REVIEWING)) is not None:
+        reviewing.stage, reviewing.reason, reviewing.closed_at = Stage.VOIDED, "left_out", rt.now()
+    for entry in db.scalars(select(IssueEntry).where(IssueEntry.issue_id == issue.id)):
+        db.delete(entry)
+
+
+def release(rt: Runtime, actor: Actor, issue_id: int) -> int:
+    """Let go an issue that was approved or could be sent only after its time, and waits for a person. Returns how many
+    deliveries are due now. Raises Refused when none waits."""
+    with rt.reading() as db:
+        issue = _issue(db, issue_id)
+        held = select(func.count()).where(
+            Delivery.item_id == issue.item_id, Delivery.state == State.ON_HOLD, Delivery.reason == LATE
+        )
+        if issue.item_id is None or not db.scalar(held):
+            raise Refused("issue.nothing_held", issue=numbers(issue.year, issue.number, issue.running))
+    return operate.retry(rt, actor, issue.item_id)
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def plan(rt: Runtime, count: int = 24) -> list[Line]:
+    """What is overdue, and then the next `count` issues by the calendar, made or not. Nothing is made by reading."""
+    newsletter = _newsletter(rt)
+    with rt.reading() as db:
+        made = list(db.scalars(select(StoredIssue).order_by(StoredIssue.nominal)))
+        skipped = {one.nominal: one for one in db.scalars(select(SkippedIssue))}
+        lines = [_line(rt, db, newsletter, one, skipped) for one in made if _is_open(rt, one)]
+        lines = [one for one in lines if one.send_at > rt.now() or one.late]
+        ahead = sum(one.send_at > rt.now() for one in lines)
+        last = made[-1] if made else None
+    for when, given in _coming(rt, newsletter, last):
+        if ahead >= count:
+            break
+        row = skipped.get(when.nominal)
+        lines.append(_unmade(when, given, row))
+        ahead += when.send_at > rt.now()
+    return lines
+
+
+def _is_open(rt: Runtime, issue: StoredIssue) -> bool:
+    """Older ones are history, sent or not."""
+    return issue.send_at > rt.now() - timedelta(days=400)
+
+
+def _coming(rt: Runtime, newsletter: NewsletterSection, last: StoredIssue | None) -> Iterator[tuple[Dates, Given]]:
+    """The issues after the last one that was made, without end."""
+    given = (last.year, last.number, last.running) if last is not None else None
+    for nominal in nominal_days(newsletter.days, _begin(rt, newsletter, last)):
+        given = _next(given, nominal) if given is not None else _first(newsletter, nominal)
+        yield dates(rt.settings, newsletter, nominal), given
+
+
+def _unmade(when: Dates, given: Given, skipped: SkippedIssue | None) -> Line:
+    year, number, running = given
+    return Line(
+        id=0,
+        nominal=when.nominal,
+        out_on=when.out_on,
+        cut_off_at=when.cut_off_at,
+        send_at=when.send_at,
+        provisional=when.provisional,
+        year=year,
+        number=number,
+        running=running,
+        item=0,
+        phase=Phase.LEFT_OUT if skipped is not None else Phase.PLANNED,
+        late=False,
+        reason=skipped.reason if skipped is not None else "",
+        into=skipped.into if skipped is not None else None,
+    )
+
+
+def _line(
+    rt: Runtime, db: Session, newsletter: NewsletterSection, issue: StoredIssue, skips: Mapping[date, SkippedIssue]
+) -> Line:
+    skipped = skips.get(issue.nominal)
+    phase = Phase.LEFT_OUT if skipped is not None else _phase(db, issue.item_id)
+    unsent = phase in (Phase.PLANNED, Phase.DRAFT, Phase.REVIEWING, Phase.HELD)
+    return Line(
+        id=issue.id,
+        nominal=issue.nominal,
+        out_on=issue.out_on,
+        cut_off_at=issue.cut_off_at,
+        send_at=issue.send_at,
+        provisional=dates(rt.settings, newsletter, issue.nominal).provisional,
+        year=issue.year,
+        number=issue.number,
+        running=issue.running,
+        item=issue.item_id or 0,
+        phase=phase,
+        late=unsent and issue.send_at < rt.now(),
+        reason=skipped.reason if skipped is not None else "",
+        into=skipped.into if skipped is not None else None,
+    )
+
+
+def _phase(db: Session, item_id: int | None) -> Phase:
+    """How far an issue is, by its submissions and by what became of it where it goes."""
+    if item_id is None:
+        return Phase.PLANNED
+    stages = db.scalars(select(Submission.stage).where(Submission.item_id == item_id).order_by(Submission.id)).all()
+    if Stage.APPROVED in stages:
+        counts = _counts(db, item_id)
+        total = {state: sum(one.get(state, 0) for one in counts.values()) for state in State}
+        if total[State.ON_HOLD]:
+            return Phase.HELD
+        if total[State.DUE] + total[State.SENDING]:
+            begun = sum(total[state] for state in (State.SENDING, State.ACCEPTED, State.CONFIRMED, State.IN_DOUBT))
+            return Phase.SENDING if begun else Phase.APPROVED
+        return Phase.SENT
+    if Stage.REVIEWING in stages:
+        return Phase.REVIEWING
+    return Phase.WITHDRAWN if stages and stages[-1] is Stage.WITHDRAWN else Phase.DRAFT
+
+
+def _counts(db: Session, item_id: int) -> dict[str, dict[State, int]]:
+    """The deliveries of an issue by channel and state: a slot with recipients is only their plan."""
+    counted = (
+        select(Delivery.channel, Delivery.state, func.count())
+        .where(Delivery.item_id == item_id, Delivery.expanded_at.is_(None))
+        .group_by(Delivery.channel, Delivery.state)
+    )
+    found: dict[str, dict[State, int]] = {}
+    for channel, state, count in db.execute(counted):
+        found.setdefault(channel, {})[state] = count
+    return found
+
+
+def line(rt: Runtime, issue_id: int) -> Line:
+    """One issue. Raises Refused when there is none."""
+    with rt.reading() as db:
+        skipped = {one.nominal: one for one in db.scalars(select(SkippedIssue))}
+        return _line(rt, db, _newsletter(rt), _issue(db, issue_id), skipped)
+
+
+def find(rt: Runtime, name: str) -> int:
+    """The id of the issue that a person names: by its nominal day, its running total, or as 2026-22 (year and number
+    within it); "": the one that is worked at, the first that is not sent or left out. Raises Refused."""
+    with rt.reading() as db:
+        chosen = select(StoredIssue).order_by(StoredIssue.nominal)
+        if not name:
+            skipped = select(SkippedIssue.nominal)
+            for one in db.scalars(chosen.where(StoredIssue.nominal.not_in(skipped))).all():
+                if _is_open(rt, one) and _phase(db, one.item_id) not in (Phase.SENT, Phase.WITHDRAWN):
+                    return one.id
+            raise Refused("issue.none_open")
+        first, _, second = name.partition("-")
+        if name.isascii() and name.isdigit() and len(name) < 9:
+            chosen = chosen.where(StoredIssue.running == int(name))
+        elif first.isdigit() and second.isdigit() and len(name) < 12:
+            chosen = chosen.where(StoredIssue.year == int(first), StoredIssue.number == int(second))
+        else:
+            try:
+                chosen = chosen.where(StoredIssue.nominal == date.fromisoformat(name))
+            except ValueError:
+                raise Refused("issue.unknown", issue=name[:40]) from None
+        issue = db.scalars(chosen).one_or_none()
+        if issue is None:
+            raise Refused("issue.unknown", issue=name)
+        return issue.id
+
+
+def of_item(rt: Runtime, item_id: int) -> int | None:
+    """The id of the issue that this item is; None: it is none."""
+    with rt.reading() as db:
+        return db.scalar(select(StoredIssue.id).where(StoredIssue.item_id == item_id))
+
+
+def archive(rt: Runtime, count: int = 48) -> list[Line]:
+    """The issues that were made, the newest first."""
+    newsletter = _newsletter(rt)
+    with rt.reading() as db:
+        skipped = {one.nominal: one for one in db.scalars(select(SkippedIssue))}
+        made = db.scalars(select(StoredIssue).order_by(StoredIssue.nominal.desc()).limit(count)).all()
+        return [_line(rt, db, newsletter, one, skipped) for one in made]
+
+
+def page(rt: Runtime, issue_id: int) -> Page:
+    """One issue as its editor works at it. Raises Refused when there is none."""
+    now = line(rt, issue_id)
+    with rt.reading() as db:
+        issue = _issue(db, issue_id)
+        revision = latest_revision(db, issue.item_id) if issue.item_id is not None else None
+        draft = read_draft(db, revision) if revision is not None else None
+        arranged = draft.issue if draft is not None else None
+        entries = db.scalars(select(IssueEntry).where(IssueEntry.issue_id == issue_id).order_by(IssueEntry.item_id))
+        there = arranged.pieces if arranged is not None else {}
+        others = [one.item_id for one in entries if one.item_id not in there]
+        changes = sources.changes(db, arranged) if arranged is not None else {}
+        titles = sources.titles(db, others)
+    return Page(
+        line=now,
+        title=draft.title if draft is not None else f"{_newsletter(rt).name}{now.numbers}",
+        revision=revision.number if revision is not None else 0,
+        cut_off_seconds=(now.cut_off_at - rt.now()).total_seconds(),
+        send_seconds=(now.send_at - rt.now()).total_seconds(),
+        columns=_columns(arranged, changes),
+        left_out=tuple(EntryLine(item, titles[item], "", None, False, "", None) for item in others if item in titles),
+        editorial=arranged.editorial if arranged is not None else "",
+        editorial_picture=arranged.editorial_picture if arranged is not None else "",
+        pictures=tuple(file.name for file in draft.files) if draft is not None else (),
+        editable=now.phase not in (Phase.LEFT_OUT, Phase.WITHDRAWN),
+    )
+
+
+def _columns(arranged: Arrangement | None, changes: Mapping[int, Change]) -> tuple[ColumnLines, ...]:
+    return tuple(
+        ColumnLines(
+            section.name,
+            tuple(
+                EntryLine(
+                    piece.item, piece.heading, piece.department, piece.published_on, piece.excerpt, piece.picture,
+                    changes.get(piece.item),
+                )
+                for piece in section.pieces
+            ),
+        )
+        for section in (arranged.sections if arranged is not None else ())
+    )  # fmt: skip
+
+
+def progress(rt: Runtime, issue_id: int) -> list[Progress]:
+    """How far an issue is on each of its channels, in their order."""
+    with rt.reading() as db:
+        item_id = _issue(db, issue_id).item_id
+        counts = _counts(db, item_id) if item_id is not None else {}
+        return [
+            _progress(rt, db, rt.channels[name], counts[name], item_id or 0) for name in rt.channels if name in counts
+        ]
+
+
+def _progress(rt: Runtime, db: Session, opened: Opened, counts: Mapping[State, int], item_id: int) -> Progress:
+    now = rt.now()
+    mine = (Delivery.item_id == item_id, Delivery.channel == opened.name, Delivery.expanded_at.is_(None))
+    lately = select(func.count(), func.min(Delivery.last_tried_at)).where(
+        *mine, Delivery.last_tried_at > now - LATELY, Delivery.state.in_((*OUT, State.FAILED))
+    )
+    sent, since = db.execute(lately).one()
+    seconds = max((now - since).total_seconds(), 1.0) if since is not None else 0.0
+    rate = sent / seconds if seconds else 0.0
+    left = sum(counts.get(state, 0) for state in UNSENT)
+    status = db.get(ChannelStatus, opened.name)
+    shut = status is not None and (status.paused_at or (status.open_until is not None and status.open_until > now))
+    if not left and not counts.get(State.ON_HOLD, 0):
+        remaining: float | None = 0.0
+    else:
+        remaining = left / rate if left and rate and not shut else None
+    return Progress(opened.name, opened.adapter.addressed, counts, rate * 60, remaining)
+
+
+def figures(rt: Runtime, issue_id: int) -> list[Figures]:
+    """What became of an issue on each channel with recipients, together and by mail domain."""
+    with rt.reading() as db:
+        item_id = _issue(db, issue_id).item_id
+        addressed = [opened.name for opened in rt.channels.values() if opened.adapter.addressed]
+        found = {name: _domains(db, item_id, name) for name in addressed} if item_id is not None else {}
+    return [
+        Figures(name, _sum(lines), tuple(sorted(lines, key=lambda one: (-one.total, one.domain))))
+        for name, lines in found.items()
+        if lines
+    ]
+
+
+def _domains(db: Session, item_id: int, channel: str) -> list[DomainLine]:
+    position = func.instr if db.get_bind().dialect.name == "sqlite" else func.strpos
+    at = position(Delivery.recipient, "@")
+    mine = (Delivery.item_id == item_id, Delivery.channel == channel, Delivery.recipient != "")
+    domain = case((at > 0, func.substr(Delivery.recipient, at + 1)), else_="")  # without an @ it is no mail address
+    each = select(domain.label("domain"), Delivery.state.label("state")).where(*mine).subquery()
+    counted = select(each.c.domain, each.c.state, func.count()).group_by(each.c.domain, each.c.state)
+    rows = [(name, state, count) for name, state, count in db.execute(counted)]
+    gone = (
+        select(Delivery.recipient)
+        .join(Suppression, (Suppression.channel == channel) & (Suppression.address == Delivery.recipient))
+        .where(*mine, Delivery.first_tried_at.is_not(None), Suppression.at >= Delivery.first_tried_at)
+    )
+    opted: dict[str, int] = {}
+    for address in db.scalars(gone):
+        name = address.partition("@")[2]
+        opted[name] = opted.get(name, 0) + 1
+    counts: dict[str, dict[State, int]] = {}
+    for name, state, count in rows:
+        counts.setdefault(name, {})[state] = count
+    return [
+        DomainLine(
+            domain=name,
+            total=sum(one.values()),
+            sent=sum(one.get(state, 0) for state in OUT),
+            failed=one.get(State.FAILED, 0),
+            in_doubt=one.get(State.IN_DOUBT, 0),
+            opted_out=opted.get(name, 0),
+        )
+        for name, one in counts.items()
+    ]
+
+
+def _sum(lines: Sequence[DomainLine]) -> DomainLine:
+    return DomainLine(
+        domain="",
+        total=sum(one.total for one in lines),
+        sent=sum(one.sent for one in lines),
+        failed=sum(one.failed for one in lines),
+        in_doubt=sum(one.in_doubt for one in lines),
+        opted_out=sum(one.opted_out for one in lines),
+    )
+
+
+# ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _newsletter(rt: Runtime) -> NewsletterSection:
+    if rt.settings.newsletter is None:
+        raise Refused("issue.no_newsletter")
+    return rt.settings.newsletter
+
+
+def _issue(db: Session, issue_id: int) -> StoredIssue:
+    issue = db.get(StoredIssue, issue_id)
+    if issue is None:
+        raise Refused("issue.unknown", issue=str(issue_id))
+    return issue
+
+
+def _require_day(newsletter: NewsletterSection, nominal: date) -> None:
+    if nominal.day not in newsletter.days:
+        days = "、".join(str(day) for day in newsletter.days)
+        raise Refused("issue.no_such_day", day=nominal.isoformat(), days=days)

@@ -1,0 +1,107 @@
+"""What an issue of the newsletter is made from: the items' approved texts, and what became of them since."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from channels.contract import Finding, Severity
+from pipeline.arrangement import Arrangement
+from pipeline.decisions import Refused
+from pipeline.drafts import Draft
+from pipeline.models import Revision, StoredIssue, Submission
+from pipeline.runtime import Runtime
+from pipeline.states import Disclosure, Stage
+
+
+class Change(StrEnum):
+    """What happened to an item after an issue took its text."""
+
+    WITHDRAWN = "withdrawn"
+    CORRECTED = "corrected"
+
+
+_FOUND = {Change.WITHDRAWN: "check.entry_withdrawn", Change.CORRECTED: "check.entry_corrected"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """An item's text in force."""
+
+    item: int
+    revision: Revision
+    submission: int
+
+
+def in_force(db: Session, items: Collection[int]) -> dict[int, Source]:
+    """Of these items the text that is approved and public now."""
+    rows = db.execute(
+        select(Submission.item_id, Revision, Submission.id)
+        .join(Revision, Revision.id == Submission.revision_id)
+        .where(
+            Submission.item_id.in_(items),
+            Submission.stage == Stage.APPROVED,
+            Submission.disclosure == Disclosure.PROACTIVE,
+        )
+    )
+    return {item: Source(item, revision, submission) for item, revision, submission in rows}
+
+
+def changes(db: Session, arranged: Arrangement) -> dict[int, Change]:
+    """Which of an issue's pieces no longer say what their items say in public."""
+    pieces = arranged.pieces
+    now = in_force(db, pieces)
+    found: dict[int, Change] = {}
+    for item, piece in pieces.items():
+        if item not in now:
+            found[item] = Change.WITHDRAWN
+        elif now[item].revision.number != piece.revision:
+            found[item] = Change.CORRECTED
+    return found
+
+
+def titles(db: Session, items: Collection[int]) -> dict[int, str]:
+    """The titles in force of these items; those that are withdrawn are left out."""
+    return {item: source.revision.title for item, source in in_force(db, items).items()}
+
+
+def findings(rt: Runtime, draft: Draft, channels: Collection[str]) -> list[Finding]:
+    """Why an issue may not be submitted as it is, for these channels: what its items say by now, and, of internal
+    material, channels that the public reads (domain: Print)."""
+    if draft.issue is None:
+        return []
+    with rt.reading() as db:
+        changed = changes(db, draft.issue)
+    pieces = draft.issue.pieces
+    found = [
+        Finding(_FOUND[change], Severity.BLOCK, "text", {"item": str(item), "title": pieces[item].title})
+        for item, change in changed.items()
+    ]
+    if draft.issue.internal:
+        public = [rt.channels[name].section.label for name in channels if not rt.channels[name].section.internal]
+        if public:
+            found.append(Finding("check.internal_channel", Severity.BLOCK, facts={"channels": "、".join(public)}))
+    return found
+
+
+def require_current(db: Session, arranged: Arrangement | None) -> None:
+    """Raise Refused when an item of the issue was withdrawn or corrected a moment ago."""
+    if arranged is not None and changes(db, arranged):
+        raise Refused("issue.changed_meanwhile")
+
+
+def approved_late(rt: Runtime, db: Session, item_id: int, submission: Submission) -> list[str] | None:
+    """Of an issue: the channels on which it waits for a person, because the last approval comes after its time by more
+    than they allow. None: the item is no issue."""
+    issue = db.scalars(select(StoredIssue).where(StoredIssue.item_id == item_id)).one_or_none()
+    if issue is None:
+        return None
+    overdue = rt.now() - max(issue.send_at, submission.publish_at or issue.send_at)
+    return [
+        name
+        for name, opened in rt.channels.items()
+        if opened.section.late == "hold" and overdue > timedelta(hours=opened.section.late_hours)
+    ]

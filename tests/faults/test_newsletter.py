@@ -1,0 +1,432 @@
+"""An issue follows what becomes of the items in it, whenever that happens: before, during and after its sending."""
+
+import json
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from channels.contract import Channel, Finding, Message, Rendition, Severity, Unrenderable
+from pipeline import assembly, issues, operate, reach, review
+from pipeline.decisions import Refused
+from pipeline.drafts import latest_revision, read_draft
+from pipeline.issues import Phase
+from pipeline.models import Approval, AuditLine, Revision, Ruling, StoredRendition, Submission
+from pipeline.states import Stage
+from tests.channels.recording import Fault, Recorded, set_faults
+from tests.office import Bureau, open_bureau, settings_for
+from tests.pipeline.newsletter import TYPES, built, go_to_sending, newsletter, published, submitted, with_newsletter
+
+BAD, GOOD = "有误的通知", "无误的通知"
+GONE = "（本期有1则信息已撤下。）"
+
+
+@pytest.fixture
+def office(open_office: Callable[..., Bureau]) -> Bureau:
+    office = with_newsletter(open_office)
+    office.subscribe(*(str(n) for n in range(6)))
+    return office
+
+
+def issue_of_two(office: Bureau) -> tuple[int, int, int, int]:
+    """An issue with a bad and a good item: bad, good, issue, the issue's item."""
+    bad, good = published(office, BAD), published(office, GOOD)
+    return bad, good, *built(office)
+
+
+def text_of(office: Bureau, call: Recorded) -> str:
+    """What a call carried."""
+    with office.rt.reading() as db:
+        body = db.scalars(select(StoredRendition.body).where(StoredRendition.digest == call.digest)).first()
+    assert body is not None
+    return json.dumps(json.loads(body)["issue"], ensure_ascii=False)
+
+
+def issue_calls(office: Bureau, channel: str, item: int) -> list[Recorded]:
+    return [one for one in office.effects(channel) if one.slot == f"{channel}/{item}" and one.op == "deliver"]
+
+
+def withdraw(office: Bureau, item: int) -> None:
+    review.withdraw(office.rt, office.actor("li"), item, "内容有误")
+
+
+def in_force(office: Bureau, item: int) -> Submission:
+    with office.rt.reading() as db:
+        return db.scalars(
+            select(Submission).where(Submission.item_id == item, Submission.stage == Stage.APPROVED)
+        ).one()
+
+
+def test_an_item_withdrawn_while_its_issue_is_under_review_sends_that_back(office: Bureau) -> None:
+    bad, _, issue, item = issue_of_two(office)
+    hash = submitted(office, issue)
+    review.approve(office.rt, office.actor("li"), item, hash)  # half of the way
+    withdraw(office, bad)
+    with pytest.raises(Refused) as caught:
+        review.approve(office.rt, office.actor("chen"), item, hash)
+    assert caught.value.code == "review.nothing_waiting"
+    page = issues.page(office.rt, issue)
+    assert page.line.phase is Phase.DRAFT and [one.item for one in page.changed] == [bad]
+    assembly.build(office.rt, office.actor("wang"), issue)
+    office.approve(item, submitted(office, issue))
+    go_to_sending(office, issue)
+    office.work()
+    assert all(BAD not in text_of(office, one) for one in issue_calls(office, "sms", item))
+    assert len(issue_calls(office, "sms", item)) == 6
+
+
+def test_a_correction_under_way_sends_back_an_issue_only_once_it_is_approved(office: Bureau) -> None:
+    bad, _, issue, item = issue_of_two(office)
+    submitted(office, issue)
+    review.correct(office.rt, office.actor("zhao"), bad, office.draft(title="改过的通知"))
+    hash = office.submit(bad)
+    review.approve(office.rt, office.actor("li"), bad, hash)
+    assert issues.line(office.rt, issue).phase is Phase.REVIEWING
+    review.approve(office.rt, office.actor("chen"), bad, hash)
+    assert issues.line(office.rt, issue).phase is Phase.DRAFT and item
+
+
+def test_an_item_withdrawn_before_the_sending_goes_to_nobody(office: Bureau) -> None:
+    bad, good, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    before = in_force(office, item)
+    office.woken.clear()
+    withdraw(office, bad)
+    assert {"web", "sms"} <= set(office.woken)
+    now = in_force(office, item)
+    with office.rt.reading() as db:
+        ruling = db.scalars(select(Ruling)).one()
+        assert (ruling.submission_id, ruling.from_submission) == (now.id, before.id)
+        assert (ruling.item_id, ruling.change) == (bad, "dropped")
+        assert db.scalars(select(Approval).where(Approval.submission_id == now.id)).all() == []  # nobody's approval
+        facts = json.loads(db.scalars(select(AuditLine.facts).where(AuditLine.decision == "follow")).one())
+        assert (facts["about"], facts["from"], facts["hash"]) == (bad, before.hash, now.hash)
+        text = json.loads(db.get_one(Revision, now.revision_id).content)["text"]
+    assert BAD not in text and GOOD in text and text.endswith(GONE)
+    assert (now.publish_at, now.submitted_by) == (before.publish_at, before.submitted_by)
+    go_to_sending(office, issue)
+    office.work()
+    sent = issue_calls(office, "sms", item) + issue_calls(office, "web", item)
+    assert len(sent) == 7 and all(BAD not in text_of(office, one) and GOOD in text_of(office, one) for one in sent)
+    carrier = reach.item_reach(office.rt, bad).issue
+    assert carrier is not None and carrier.dropped and good
+
+
+def test_an_item_withdrawn_in_the_middle_of_the_sending_reaches_nobody_more(office: Bureau) -> None:
+    bad, _, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    go_to_sending(office, issue)
+    set_faults(office.rt.settings.data / "sms",
+               *(Fault("unavailable", recipient=str(n), times=1) for n in (3, 4, 5)))  # fmt: skip
+    office.work()
+    assert sorted(one.recipient for one in issue_calls(office, "sms", item)) == ["0", "1", "2"]
+    withdraw(office, bad)
+    office.clock.forward(minutes=20)
+    office.work()
+    got = {one.recipient: text_of(office, one) for one in issue_calls(office, "sms", item)}
+    assert len(got) == 6 == len(issue_calls(office, "sms", item))  # each exactly one
+    assert [BAD in got[str(n)] for n in range(6)] == [True, True, True, False, False, False]
+    assert BAD not in text_of(office, issue_calls(office, "web", item)[-1])  # the page is replaced
+    assert office.state(item, "web") == "confirmed"
+
+
+def test_an_item_withdrawn_after_the_sending_changes_the_page_only(office: Bureau) -> None:
+    bad, _, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    go_to_sending(office, issue)
+    office.work()
+    withdraw(office, bad)
+    office.clock.forward(minutes=20)
+    office.work()
+    assert len(issue_calls(office, "sms", item)) == 6
+    assert GONE[1:-1] not in text_of(office, issue_calls(office, "web", item)[0])
+    assert BAD not in text_of(office, issue_calls(office, "web", item)[-1])
+
+
+def test_a_corrected_item_is_replaced_by_its_own_approved_text(office: Bureau) -> None:
+    bad, good, issue, item = issue_of_two(office)
+    assembly.shorten(office.rt, office.actor("wang"), issue, 1, bad, "节选里也有错。")
+    office.approve(item, submitted(office, issue))
+    office.correct(bad, title="改正的通知", text="改正的正文。")
+    go_to_sending(office, issue)
+    office.work()
+    for call in issue_calls(office, "sms", item) + issue_calls(office, "web", item):
+        text = text_of(office, call)
+        assert "改正的正文" in text and "节选" not in text and BAD not in text and GOOD in text
+    with office.rt.reading() as db:
+        assert db.scalars(select(Ruling.change)).all() == ["replaced"]
+    assert good
+
+
+def test_an_item_that_is_approved_again_unchanged_changes_no_issue(office: Bureau) -> None:
+    bad, _, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    before = in_force(office, item).id
+    office.approve(bad, office.submit(bad, "web", "board", person="wang"))
+    assert in_force(office, item).id == before
+
+
+def test_a_second_withdrawal_follows_from_the_first(office: Bureau) -> None:
+    bad, good, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    withdraw(office, bad)
+    withdraw(office, good)
+    go_to_sending(office, issue)
+    office.work()
+    text = text_of(office, issue_calls(office, "web", item)[-1])
+    assert BAD not in text and GOOD not in text
+    with office.rt.reading() as db:
+        revision = db.get_one(Revision, in_force(office, item).revision_id)
+        assert json.loads(revision.content)["text"] == "（本期有2则信息已撤下。）"
+        assert len(db.scalars(select(Ruling)).all()) == 2
+
+
+def test_what_somebody_works_at_stays_the_latest_text(office: Bureau) -> None:
+    bad, _, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    page = issues.page(office.rt, issue)
+    assembly.write_editorial(office.rt, office.actor("wang"), issue, page.revision, "新的卷首语。")
+    withdraw(office, bad)
+    with office.rt.reading() as db:
+        latest = read_draft(db, latest_revision(db, item))
+        applied = read_draft(db, db.get_one(Revision, in_force(office, item).revision_id))
+    assert latest.issue is not None and applied.issue is not None
+    assert latest.issue.editorial == "新的卷首语。" and bad not in latest.issue.pieces
+    assert applied.issue.editorial == "" and bad not in applied.issue.pieces  # nobody approved that
+
+
+def test_an_issue_that_waits_for_a_person_goes_on_waiting(office: Bureau) -> None:
+    bad, _, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    office.clock.forward(days=40)
+    office.work()
+    assert office.state(item, "sms") == "on_hold"
+    withdraw(office, bad)
+    office.work()
+    assert office.state(item, "sms") == "on_hold" and issue_calls(office, "sms", item) == []
+    issues.release(office.rt, office.actor("wang"), issue)
+    office.work()
+    assert len(issue_calls(office, "sms", item)) == 6
+    assert all(BAD not in text_of(office, one) for one in issue_calls(office, "sms", item))
+
+
+def test_a_withdrawal_makes_nothing_less_late(office: Bureau) -> None:
+    """Stopped for forty days, and an item is withdrawn before the first worker looks."""
+    bad, _, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    office.clock.forward(days=40)
+    withdraw(office, bad)
+    office.work()
+    assert issue_calls(office, "sms", item) == [] and office.state(item, "sms") == "on_hold"
+
+
+class Torn:
+    """A channel that cannot render what says that something was withdrawn."""
+
+    def __init__(self, inner: object) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def render(self, message: Message) -> Rendition:
+        if message.issue is not None and BAD not in str(message.issue):
+            raise Unrenderable(Finding("sms.too_long", Severity.BLOCK))
+        rendition: Rendition = self._inner.render(message)  # type: ignore[attr-defined]
+        return rendition
+
+
+def torn(office: Bureau, *names: str) -> Bureau:
+    channels = {
+        name: replace(one, adapter=cast(Channel, Torn(one.adapter))) if name in names else one
+        for name, one in office.rt.channels.items()
+    }
+    return Bureau(replace(office.rt, channels=channels), office.clock, office.woken)
+
+
+def test_a_withdrawal_never_fails_and_what_cannot_be_made_anew_is_held(office: Bureau) -> None:
+    bad, good, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    withdraw(torn(office, "sms"), bad)
+    assert office.state_of(bad) == "withdrawn"
+    go_to_sending(office, issue)
+    office.work()
+    assert BAD not in text_of(office, issue_calls(office, "web", item)[-1])  # there it could be made
+    assert issue_calls(office, "sms", item) == [] and office.state(item, "sms") == "on_hold"
+    assert office.cell(item, "sms").reason == "outdated"
+    with pytest.raises(Refused) as caught:
+        operate.retry(office.rt, office.actor("wang"), item, "sms")
+    assert caught.value.code == "retry.outdated"
+    page = issues.page(office.rt, issue)
+    assembly.write_editorial(office.rt, office.actor("wang"), issue, page.revision, "编者按。")
+    office.approve(item, office.submit(item, "web", "sms", person="wang"))
+    office.work()
+    assert issue_calls(office, "sms", item) == []  # a person lets it go
+    issues.release(office.rt, office.actor("wang"), issue)
+    office.work()
+    assert len(issue_calls(office, "sms", item)) == 6
+    assert all(BAD not in text_of(office, one) for one in issue_calls(office, "sms", item)) and good
+
+
+def test_a_page_that_cannot_be_made_anew_is_taken_down(office: Bureau) -> None:
+    bad, _, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    go_to_sending(office, issue)
+    office.work()
+    withdraw(torn(office, "web", "sms"), bad)
+    office.work()
+    assert [one.op for one in office.effects("web") if one.slot == f"web/{item}"][-1] == "withdraw"
+    assert len(issue_calls(office, "sms", item)) == 6
+
+
+# ── at the same moment ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def together(*steps: Callable[[], object]) -> None:
+    start = threading.Barrier(len(steps))
+
+    def run(step: Callable[[], object]) -> None:
+        start.wait()
+        with suppress(Refused):
+            step()
+
+    threads = [threading.Thread(target=run, args=(one,)) for one in steps]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_the_last_approval_and_a_withdrawal_at_the_same_moment(office: Bureau, turn: int) -> None:
+    bad, good, issue, item = issue_of_two(office)
+    hash = submitted(office, issue)
+    review.approve(office.rt, office.actor("li"), item, hash)
+    together(
+        lambda: review.approve(office.rt, office.actor("chen"), item, hash),
+        lambda: withdraw(office, bad),
+        lambda: withdraw(office, good),
+    )
+    go_to_sending(office, issue)
+    office.work()
+    for call in issue_calls(office, "sms", item) + issue_calls(office, "web", item):
+        assert BAD not in text_of(office, call) and GOOD not in text_of(office, call)
+    assert office.state_of(bad) == office.state_of(good) == "withdrawn" and turn >= 0
+
+
+def test_a_withdrawal_while_senders_are_at_work(office: Bureau) -> None:
+    bad, good, issue, item = issue_of_two(office)
+    office.subscribe(*(str(n) for n in range(10, 60)))
+    office.approve(item, submitted(office, issue))
+    go_to_sending(office, issue)
+    office.work("web")
+    set_faults(office.rt.settings.data / "sms", Fault(seconds=0.01, times=None))
+    together(lambda: office.work("sms"), lambda: office.work("sms"), lambda: withdraw(office, bad))
+    set_faults(office.rt.settings.data / "sms")
+    office.clock.forward(minutes=20)
+    office.work()
+    calls = issue_calls(office, "sms", item)
+    assert sorted(one.recipient for one in calls) == sorted({one.recipient for one in calls}) and len(calls) == 56
+    renewed = [one.generation for one in calls if BAD not in text_of(office, one)]
+    assert set(renewed) <= {2} and good
+
+
+# ── any order ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+STEPS = st.sampled_from(
+    [
+        "withdraw",
+        "withdraw2",
+        "correct",
+        "submit",
+        "first",
+        "last",
+        "build",
+        "time",
+        "fail",
+        "work",
+        "editorial",
+        "put_off",
+    ]
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, min_size=3, max_size=14))
+def test_whatever_the_order_nothing_withdrawn_goes_out_afterwards(steps: list[str], tmp_path: Path) -> None:
+    folder = Path(mkdtemp(dir=tmp_path))
+    url = f"sqlite:///{folder / 'fabu.db'}"
+    office = open_bureau(settings_for(folder, url, newsletter=newsletter(), item_types=TYPES))
+    office.subscribe("0", "1", "2", "3")
+    try:
+        Story(office, folder).run(steps)
+    finally:
+        office.rt.engine.dispose()
+
+
+class Story:
+    """An issue of two items, and what people and machines do to it in some order."""
+
+    def __init__(self, office: Bureau, folder: Path) -> None:
+        self.office, self.folder = office, folder
+        self.bad, self.good, self.issue, self.item = issue_of_two(office)
+        self.hash = submitted(office, self.issue)
+        self.withdrawn: dict[str, tuple[int, int]] = {}  # by title: what had gone out on each channel by then
+
+    def out(self) -> tuple[list[Recorded], list[Recorded]]:
+        return issue_calls(self.office, "web", self.item), issue_calls(self.office, "sms", self.item)
+
+    def run(self, steps: list[str]) -> None:
+        for step in steps:
+            with suppress(Refused):
+                self.do(step)
+        self.office.clock.forward(minutes=30)
+        self.office.work()
+        web, sms = self.out()
+        for title, (pages, texts) in self.withdrawn.items():
+            said = f'"title": "{title}"'
+            assert not any(said in text_of(self.office, one) for one in web[pages:] + sms[texts:])
+        last = [one for one in self.office.effects("web") if one.slot == f"web/{self.item}"][-1:]
+        if last and last[0].op == "deliver":
+            assert not any(f'"title": "{title}"' in text_of(self.office, last[0]) for title in self.withdrawn)
+        assert len(sms) == len({one.recipient for one in sms})
+
+    def do(self, step: str) -> None:
+        office, wang = self.office, self.office.actor("wang")
+        match step:
+            case "withdraw" | "withdraw2":
+                item, title = (self.bad, BAD) if step == "withdraw" else (self.good, GOOD)
+                withdraw(office, item)
+                web, sms = self.out()
+                self.withdrawn[title] = len(web), len(sms)
+            case "correct":
+                office.correct(self.good, title=f"{GOOD}改", text="改正的正文。")
+                web, sms = self.out()
+                self.withdrawn[GOOD] = len(web), len(sms)  # nobody reads the old one afterwards either
+            case "submit":
+                self.hash = submitted(office, self.issue)
+            case "first" | "last":
+                review.approve(office.rt, office.actor("li" if step == "first" else "chen"), self.item, self.hash)
+            case "build":
+                assembly.build(office.rt, wang, self.issue)
+            case "editorial":
+                revision = issues.page(office.rt, self.issue).revision
+                assembly.write_editorial(office.rt, wang, self.issue, revision, "卷首语。")
+            case "put_off":
+                operate.postpone(office.rt, wang, self.item, office.clock() + timedelta(days=3), "推迟")
+            case "time":
+                go_to_sending(office, self.issue)
+            case "fail":
+                set_faults(self.folder / "sms", Fault("unavailable", times=2), Fault("in_doubt", times=1))
+            case "work":
+                office.work()

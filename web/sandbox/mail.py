@@ -1,0 +1,166 @@
+"""The mail network of the sandbox: takes every mail, sends none on, and lets some come back.
+
+How the address begins decides: `nobody` is refused, `later` put off once, `bounce` comes back for good, `full` for now,
+and `spam` complains. What comes back is put as a file into a folder, as a mail server does with a mailbox.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email import message_from_bytes
+from email.generator import BytesGenerator
+from email.message import EmailMessage, Message
+from email.mime.base import MIMEBase
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
+from email.policy import default
+from html import escape
+from io import BytesIO
+from pathlib import Path
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from web.sandbox.store import Mail, Store
+
+LARGEST = 30_000_000  # bytes of one mail
+DOMAIN = "sandbox.invalid"  # RFC 2606: never a real one
+BODIES = ("plain", "html")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A mail as a mail program shows it. `html`: with its pictures in it, to be shown in a sandboxed frame only."""
+
+    subject: str
+    sender: str
+    date: str
+    text: str
+    html: str
+    headers: tuple[tuple[str, str], ...]
+    unsubscribe: str
+
+
+class Exchange:
+    """What aiosmtpd asks."""
+
+    def __init__(self, store: Store, bounces: Path | None) -> None:
+        self._store, self._bounces = store, bounces
+        self._put_off = set[str]()
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address.startswith("nobody"):
+            return "550 5.1.1 no such user"
+        if address.startswith("later") and address not in self._put_off:
+            self._put_off.add(address)
+            return "450 4.2.1 try again later"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 ok"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        content = envelope.content if isinstance(envelope.content, bytes) else (envelope.content or "").encode()
+        sender = envelope.mail_from or ""
+        await asyncio.to_thread(self._take, sender, list(envelope.rcpt_tos), content)
+        return "250 2.0.0 ok"
+
+    def _take(self, sender: str, recipients: list[str], content: bytes) -> None:
+        subject = str(message_from_bytes(content, policy=default).get("Subject", ""))
+        for to in recipients:
+            self._store.take_mail(sender, to, subject, content)
+            if self._bounces is not None and sender and (back := _returned(sender, to, content)) is not None:
+                self._bounces.mkdir(parents=True, exist_ok=True)
+                name = f"{time.time_ns()}"
+                (self._bounces / f".{name}").write_bytes(back)
+                (self._bounces / f".{name}").rename(self._bounces / f"{name}.eml")
+
+
+@asynccontextmanager
+async def listening(store: Store, host: str, port: int, bounces: Path | None) -> AsyncIterator[None]:
+    """Takes mails as long as it is open."""
+    exchange, loop = Exchange(store, bounces), asyncio.get_running_loop()
+
+    def protocol() -> SMTP:
+        return SMTP(exchange, hostname=DOMAIN, data_size_limit=LARGEST, ident="sandbox", loop=loop)
+
+    server = await loop.create_server(protocol, host, port)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+def opened(mail: Mail) -> Opened:
+    """What a person would see of it."""
+    message = message_from_bytes(mail.content, policy=default)
+    text, html = (message.get_body((kind,)) if isinstance(message, EmailMessage) else None for kind in BODIES)
+    return Opened(
+        subject=str(message.get("Subject", "")),
+        sender=str(message.get("From", "")),
+        date=str(message.get("Date", "")),
+        text=_content(text),
+        html=_with_pictures(_content(html), message),
+        headers=tuple((name, str(value)) for name, value in message.items()),
+        unsubscribe=_unsubscribe(str(message.get("List-Unsubscribe", ""))),
+    )
+
+
+def _content(part: Message | None) -> str:
+    try:
+        return str(part.get_content()) if isinstance(part, EmailMessage) else ""
+    except (LookupError, ValueError):
+        return ""
+
+
+def _with_pictures(html: str, message: Message) -> str:
+    """`cid:` addresses as the data they mean: a frame without an origin fetches nothing."""
+    for part in message.walk():
+        name = str(part.get("Content-ID", "")).strip("<> ")
+        if name and part.get_content_maintype() == "image":
+            data = "".join(str(part.get_payload()).split())
+            html = html.replace(f"cid:{escape(name)}", f"data:{part.get_content_type()};base64,{data}")
+    return html
+
+
+def _unsubscribe(header: str) -> str:
+    found = re.search(r"<(https?://[^>]+)>", header)
+    return found[1] if found else ""
+
+
+def _returned(sender: str, to: str, content: bytes) -> bytes | None:
+    """What a foreign server sends back (RFC 3464), or the complaint that a provider passes on (RFC 5965)."""
+    if to.startswith("bounce"):
+        status, words = "5.1.1", "550 5.1.1 no such user"
+    elif to.startswith("full"):
+        status, words = "5.2.2", "552 5.2.2 mailbox full"
+    elif to.startswith("spam"):
+        fields = f"Feedback-Type: abuse\r\nUser-Agent: sandbox\r\nVersion: 1\r\nOriginal-Rcpt-To: <{to}>\r\n"
+        return _report(sender, "feedback-report", fields, "这封邮件被收件人举报为垃圾邮件。", content)
+    else:
+        return None
+    fields = (
+        f"Reporting-MTA: dns; {DOMAIN}\r\n\r\n"
+        f"Final-Recipient: rfc822; {to}\r\nAction: failed\r\nStatus: {status}\r\nDiagnostic-Code: smtp; {words}\r\n"
+    )
+    return _report(sender, "delivery-status", fields, f"邮件没有投递到 {to}：{words}", content)
+
+
+def _report(sender: str, kind: str, fields: str, words: str, content: bytes) -> bytes:
+    report = MIMEMultipart("report", report_type=kind)
+    report["From"] = f"Mail Delivery System <MAILER-DAEMON@{DOMAIN}>"
+    report["To"] = sender
+    report["Subject"] = "Undelivered Mail Returned to Sender" if kind == "delivery-status" else "Abuse report"
+    report["Auto-Submitted"] = "auto-replied"
+    report.attach(MIMEText(words, "plain", "utf-8"))
+    machine = MIMEBase("message", kind)
+    machine.set_payload(fields)
+    report.attach(machine)
+    original = MIMEBase("text", "rfc822-headers")
+    original.set_payload(content.partition(b"\r\n\r\n")[0].decode("ascii", "replace"))
+    report.attach(original)
+    written = BytesIO()
+    BytesGenerator(written, mangle_from_=False).flatten(report)
+    return written.getvalue()

@@ -1,0 +1,307 @@
+"""The newsletter: its calendar, assembling an issue, looking at it, letting it go, and how far it is."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from channels import newsletter as forms
+from pipeline import assembly, issues
+from pipeline.decisions import Refused
+from pipeline.drafts import compose_unsubmitted, latest_revision, read_draft
+from pipeline.issues import ColumnLines, Figures, Line, Progress
+from pipeline.runtime import Runtime
+from pipeline.words import MARKS
+from workers.commands.common import DEFAULT_DATA, AsJson, Data, Open, Person, Reason, app, help_
+from workers.show import STYLES, Screen, local
+
+newsletter_app = typer.Typer(help=help_("newsletter"), no_args_is_help=True)
+app.add_typer(newsletter_app, name="newsletter")
+
+IssueName = Annotated[str, typer.Argument(metavar="[ISSUE]", help=help_("issue"))]
+EntryName = Annotated[str, typer.Argument(metavar="ITEM", help=help_("issue_entry"))]
+Day = Annotated[datetime, typer.Argument(metavar="DAY", formats=["%Y-%m-%d"], help=help_("issue_day"))]
+Into = Annotated[datetime, typer.Argument(metavar="INTO", formats=["%Y-%m-%d"], help=help_("issue_into"))]
+WEEKDAYS = "一二三四五六日"
+NEXT = 24
+
+
+@newsletter_app.command("plan", help=help_("newsletter_plan"))
+def plan(
+    count: Annotated[int, typer.Option("--count", min=1, max=240, help=help_("newsletter_count"))] = NEXT,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    with Open(data, as_json) as here:
+        lines = issues.plan(here.rt, count)
+        here.screen.json([_json(line) for line in lines])
+        if not as_json:
+            _plan(here.screen, here.rt, lines)
+
+
+@newsletter_app.command("build", help=help_("newsletter_build"))
+def build(person: Person, name: IssueName = "", data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    with Open(data, as_json) as here:
+        issues.ensure(here.rt)
+        issue = issues.find(here.rt, name)
+        done = assembly.build(here.rt, here.actor(person), issue)
+        page = issues.page(here.rt, issue)
+        here.screen.json({"issue": issue, **asdict(done)})
+        facts = {"added": len(done.added), "withdrawn": len(done.withdrawn), "corrected": len(done.corrected)}
+        here.screen.line("newsletter.built", title=page.title, item=done.item, revision=done.revision, **facts)
+        if not as_json:
+            _columns(here.screen, page.columns, page.left_out)
+        here.screen.line("newsletter.next", issue=page.line.nominal)
+
+
+@newsletter_app.command("show", help=help_("newsletter_show"))
+def show(name: IssueName = "", data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    with Open(data, as_json) as here:
+        page = issues.page(here.rt, issues.find(here.rt, name))
+        here.screen.json({**asdict(page), "line": _json(page.line)})
+        here.screen.line("newsletter.title", title=page.title, phase=here.screen.say(f"newsletter.{page.line.phase}"))
+        if not as_json:
+            _columns(here.screen, page.columns, page.left_out)
+
+
+@newsletter_app.command("preview", help=help_("newsletter_preview"))
+def preview(
+    name: IssueName = "",
+    folder: Annotated[Path, typer.Option("--to", file_okay=False, help=help_("newsletter_folder"))] = Path(),
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    with Open(data, as_json) as here:
+        written = _forms(here.rt, issues.page(here.rt, issues.find(here.rt, name)).line, folder)
+        here.screen.json({"files": [str(file) for file in written]})
+        for file in written:
+            here.screen.line("newsletter.written", file=file)
+
+
+@newsletter_app.command("submit", help=help_("newsletter_submit"))
+def submit(
+    person: Person,
+    name: IssueName = "",
+    reason_for: Annotated[list[str] | None, typer.Option("--reason-for", help=help_("reason_for"))] = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    with Open(data, as_json) as here:
+        why = {code.strip(): reason for code, _, reason in (one.partition("=") for one in reason_for or ())}
+        done = assembly.submit(here.rt, here.actor(person), issues.find(here.rt, name), why)
+        here.screen.json(asdict(done))
+        here.screen.line("review.submitted", index_number=done.index_number, item=done.item_id, hash=done.hash)
+        if not as_json:
+            here.screen.findings(done.warnings)
+
+
+@newsletter_app.command("send", help=help_("newsletter_send"))
+def send(person: Person, name: IssueName = "", data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    with Open(data, as_json) as here:
+        issue = issues.find(here.rt, name)
+        rows = issues.release(here.rt, here.actor(person), issue)
+        here.screen.json({"issue": issue, "due": rows})
+        here.screen.line("newsletter.released", issue=issues.line(here.rt, issue).numbers, rows=rows)
+
+
+@newsletter_app.command("status", help=help_("newsletter_status"))
+def status(name: IssueName = "", data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    with Open(data, as_json) as here:
+        issue = issues.find(here.rt, name)
+        line, parts, figures = (
+            issues.line(here.rt, issue), issues.progress(here.rt, issue), issues.figures(here.rt, issue),
+        )  # fmt: skip
+        here.screen.json(
+            {
+                "issue": _json(line),
+                "progress": [
+                    {**asdict(one), "counts": dict(one.counts), "total": one.total, "sent": one.sent, "left": one.left}
+                    for one in parts
+                ],
+                "figures": [asdict(one) for one in figures],
+            }
+        )
+        if not as_json:
+            _status(here.screen, here.rt, line, parts, figures)
+
+
+@newsletter_app.command("skip", help=help_("newsletter_skip"))
+def skip(day: Day, person: Person, reason: Reason = "", data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
+    with Open(data, as_json) as here:
+        issues.skip(here.rt, here.actor(person), day.date(), reason)
+        here.screen.json({"day": day.date(), "left_out": True})
+        here.screen.line("newsletter.skipped", day=day.date())
+
+
+@newsletter_app.command("merge", help=help_("newsletter_merge"))
+def merge(
+    day: Day, into: Into, person: Person, reason: Reason = "", data: Data = DEFAULT_DATA, as_json: AsJson = False
+) -> None:
+    with Open(data, as_json) as here:
+        issues.skip(here.rt, here.actor(person), day.date(), reason, into.date())
+        here.screen.json({"day": day.date(), "into": into.date()})
+        here.screen.line("newsletter.merged", day=day.date(), into=into.date())
+
+
+@newsletter_app.command("take-back", help=help_("newsletter_take_back"))
+def take_back(
+    day: Day, person: Person, reason: Reason = "", data: Data = DEFAULT_DATA, as_json: AsJson = False
+) -> None:
+    with Open(data, as_json) as here:
+        issues.take_back(here.rt, here.actor(person), day.date(), reason)
+        here.screen.json({"day": day.date(), "left_out": False})
+        here.screen.line("newsletter.taken_back", day=day.date())
+
+
+@newsletter_app.command("move", help=help_("newsletter_move"))
+def move(
+    entry: EntryName,
+    column: Annotated[str, typer.Argument(metavar="COLUMN", help=help_("issue_column"))],
+    person: Person,
+    place: Annotated[int | None, typer.Option("--place", min=1, help=help_("issue_place"))] = None,
+    name: Annotated[str, typer.Option("--issue", help=help_("issue"))] = "",
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    with Open(data, as_json) as here:
+        issue, item = issues.find(here.rt, name), here.item(entry)
+        page = issues.page(here.rt, issue)
+        change = assembly.put_back if any(one.item == item for one in page.left_out) else assembly.move
+        revision = change(here.rt, here.actor(person), issue, page.revision, item, column, place - 1 if place else None)
+        _changed(here, issue, revision)
+
+
+@newsletter_app.command("drop", help=help_("newsletter_drop"))
+def drop(
+    entry: EntryName,
+    person: Person,
+    name: Annotated[str, typer.Option("--issue", help=help_("issue"))] = "",
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    with Open(data, as_json) as here:
+        issue = issues.find(here.rt, name)
+        page = issues.page(here.rt, issue)
+        revision = assembly.drop(here.rt, here.actor(person), issue, page.revision, here.item(entry))
+        _changed(here, issue, revision)
+
+
+def _changed(here: Open, issue: int, revision: int) -> None:
+    page = issues.page(here.rt, issue)
+    here.screen.json({"issue": issue, "item": page.line.item, "revision": revision})
+    here.screen.line("draft.edited", item=page.line.item, revision=revision)
+    if not here.screen.as_json:
+        _columns(here.screen, page.columns, page.left_out)
+
+
+# ── showing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _json(line: Line) -> dict[str, Any]:
+    return {**asdict(line), "numbers": line.numbers}
+
+
+def _plan(screen: Screen, rt: Runtime, lines: list[Line]) -> None:
+    table = Table(header_style="bold")
+    for name in ("newsletter.number", "newsletter.nominal", "newsletter.out_on", "newsletter.cut_off", "word.state"):
+        table.add_column(screen.say(name), overflow="fold")
+    for line in lines:
+        state = screen.say(f"newsletter.{line.phase}")
+        if line.into is not None:
+            state = screen.say("newsletter.into", day=line.into)
+        if line.reason:
+            state += screen.say("newsletter.because", reason=line.reason)
+        if line.late:
+            state += screen.say("newsletter.late")
+        out = f"{line.out_on} {_weekday(screen, line)}"
+        if line.provisional:
+            out += f"（{screen.say('word.provisional')}）"
+        style = "dim" if line.phase is issues.Phase.LEFT_OUT else "yellow" if line.late else ""
+        cut_off = local(rt, line.cut_off_at)
+        table.add_row(line.numbers, str(line.nominal), out, cut_off, Text(state), style=style)
+    screen.console.print(table)
+
+
+def _weekday(screen: Screen, line: Line) -> str:
+    weekday = line.out_on.weekday()
+    return f"周{WEEKDAYS[weekday]}" if screen.language == "zh" else line.out_on.strftime("%a")
+
+
+def _columns(screen: Screen, columns: tuple[ColumnLines, ...], left_out: tuple[issues.EntryLine, ...]) -> None:
+    for column in columns:
+        screen.console.print(Text(column.name, "bold"))
+        for place, one in enumerate(column.entries, 1):
+            text = Text(f"  {place}. {one.item}  {one.heading}（{one.department}）")
+            if one.change is not None:
+                text.append(f"  {screen.say(f'entry_change.{one.change}')}", "yellow")
+            screen.console.print(text, soft_wrap=True)
+    if left_out:
+        screen.console.print(Text(screen.say("newsletter.not_in_it"), "bold"))
+        for one in left_out:
+            screen.console.print(Text(f"  {one.item}  {one.heading}", "dim"), soft_wrap=True)
+
+
+def _status(screen: Screen, rt: Runtime, line: Line, parts: list[Progress], figures: list[Figures]) -> None:
+    screen.line("newsletter.title", title=line.numbers, phase=screen.say(f"newsletter.{line.phase}"))
+    screen.line("newsletter.times", cut_off=local(rt, line.cut_off_at), send=local(rt, line.send_at))
+    if line.late:
+        screen.line("newsletter.waits", issue=line.nominal)
+    for one in parts:
+        text = Text(f"  {rt.channels[one.channel].section.label}  {one.sent}/{one.total}")
+        for state, count in one.counts.items():
+            text.append(f"  {MARKS[state]} {screen.say(f'state.{state}')} {count}", STYLES[state])
+        text.append(f"  {_remaining(screen, one)}")
+        screen.console.print(text, soft_wrap=True)
+    for each in figures:
+        table = Table(title=rt.channels[each.channel].section.label, title_justify="left", header_style="bold")
+        for name in ("domain", "total", "sent", "failed", "in_doubt", "opted_out"):
+            table.add_column(screen.say(f"newsletter.{name}"), justify="left" if name == "domain" else "right")
+        for row in (*each.domains[:20], each.whole):
+            domain = row.domain or (screen.say("newsletter.whole") if row is each.whole else "—")
+            counts = (row.total, row.sent, row.failed, row.in_doubt, row.opted_out)
+            table.add_row(domain, *(str(count) for count in counts))
+        screen.console.print(table)
+
+
+def _remaining(screen: Screen, one: Progress) -> str:
+    """How long it still takes, as far as anybody can say."""
+    if one.seconds is None:
+        return screen.say("newsletter.remaining_unknown")
+    if one.seconds == 0:
+        return ""
+    return screen.say(
+        "newsletter.remaining", time=str(timedelta(seconds=round(one.seconds))), rate=round(one.per_minute)
+    )
+
+
+# ── forms ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _forms(rt: Runtime, line: Line, folder: Path) -> list[Path]:
+    """Write what will be printed, mailed and read, of the issue as it is now; returns the files."""
+    if not line.item:
+        raise Refused("issue.not_built", issue=line.numbers)
+    with rt.reading() as db:
+        draft = read_draft(db, latest_revision(db, line.item))
+    message = compose_unsubmitted(rt, line.item, draft)
+    printed, mail = forms.pdf(message), forms.mail_parts(message)
+    stem = printed.name.removesuffix(".pdf")
+    html = mail.html.replace('"cid:', '"')  # a browser finds the pictures beside it
+    files: Mapping[str, bytes] = {
+        printed.name: printed.content,
+        f"{stem}.html": html.encode(),
+        f"{stem}.txt": mail.text.encode(),
+        **{picture.name: picture.content for picture in mail.pictures},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, content in files.items():
+        path = folder / name
+        path.write_bytes(content)
+        written.append(path)
+    return written
