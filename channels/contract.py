@@ -126,13 +126,14 @@ class Rendition:
 class View:
     """What people will see of a rendition, to be looked at before it goes out: a page (`title`, `facts` by name of
     field, `html` escaped and of channels/document's elements), a text in the parts it is sent in, or printed pages as
-    PNG."""
+    PNG. `document`: a whole HTML page with styles of its own, its pictures in it (a mail): shown in a frame only."""
 
     title: str = ""
     facts: tuple[tuple[str, str], ...] = ()
     html: str = ""
     messages: tuple[str, ...] = ()
     pages: tuple[bytes, ...] = ()
+    document: str = ""
 
 
 @dataclass(frozen=True)

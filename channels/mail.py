@@ -131,7 +131,9 @@ class Mail:
         shown = "".join(
             f"<p>{escape(line)}</p>" for line in kept["text"].replace(SLOT, "…").split("\n") if line.strip()
         )
-        return View(title=kept["subject"], html=shown, messages=(kept["text"],))
+        alone = newsletter.alone(kept["html"], rendition.files)
+        text = kept["text"].replace(SLOT, "…")
+        return View(title=kept["subject"], html=shown, messages=(text,), document=alone)
 
     def deliver(self, rendition: Rendition, call: Call) -> Receipt:
         """One mail to `call.recipient`, an address as `normalise` returns it. Raises DeliveryError."""

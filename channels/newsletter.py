@@ -294,6 +294,14 @@ def mail_parts(message: Message) -> MailParts:
     return MailParts(given["subject"], html, plain, tuple(pictures.values()))
 
 
+def alone(html: str, pictures: Iterable[File]) -> str:
+    """A mail's HTML as a page of its own, to be looked at: its pictures are in it, and its links lead nowhere new."""
+    for picture in pictures:
+        content = base64.b64encode(picture.content).decode()
+        html = html.replace(f'"cid:{picture.name}"', f'"data:{picture.media_type};base64,{content}"')
+    return html.replace(UNSUBSCRIBE, "#")
+
+
 @cache
 def _environment() -> Environment:
     return Environment(
@@ -323,19 +331,20 @@ def _told(entry: Entry, pictures: dict[str, File]) -> dict[str, Any]:
         "title": entry.title,
         "meta": "　".join(filter(None, (entry.department, _chinese(entry.published_on) if entry.published_on else ""))),
         "address": entry.address,
-        "blocks": [_block(block) for block in (entry.blocks if whole else [Paragraph(_beginning(entry.blocks))])],
+        "blocks": [_block(block) for block in (entry.blocks if whole else _beginning(entry.blocks))],
         "more": not whole,
         "picture": pictures[entry.picture].name if entry.picture in pictures else "",
         "alt": _caption(entry.picture) or f"配图：{entry.title}",
     }
 
 
-def _beginning(blocks: Iterable[Block]) -> str:
+def _beginning(blocks: Iterable[Block]) -> list[Block]:
     """The first sentences, about EXCERPT characters of them; one that is too long is cut with …."""
     told = [block for block in blocks if isinstance(block, Paragraph | Heading)]
     text = "".join(block.text if isinstance(block, Paragraph) else block.run_in for block in told)
     ends = [end.end() for end in re.finditer("[。！？][”’）]?", text) if end.end() <= EXCERPT * 3 // 2]
-    return text[: ends[-1]] if ends else text[:EXCERPT] + "…"
+    begun = text[: ends[-1]] if ends else text[:EXCERPT] + "…" * (len(text) > EXCERPT)
+    return [Paragraph(begun)] if begun else []
 
 
 def _permit(issue: Issue) -> str:

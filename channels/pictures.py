@@ -1,7 +1,8 @@
 """Pictures of an item made ready for print and mail: upright, no larger than needed, without what the camera noted."""
 
 import io
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -17,12 +18,26 @@ class Picture:
     height: int
 
 
+_MOST_KEPT = 64
+_kept: OrderedDict[tuple[str, int, int], Picture] = OrderedDict()  # every channel asks for the same ones, one by one
+
+
 def prepared(file: File, longest: int, quality: int) -> Picture:
     """The picture with its longer side at most `longest` pixels; a drawing (PNG, GIF) as PNG, all else as JPEG of that
     `quality`. Place, time and camera (EXIF) are left out: a telephone writes where its owner stood.
 
     Raises Unrenderable (`picture.unreadable`) for what is no picture, is broken, or has more pixels than memory is for.
     """
+    key = (file.sha256, longest, quality)
+    picture = _kept.get(key)
+    if picture is None:
+        picture = _kept[key] = _made(file, longest, quality)
+        while len(_kept) > _MOST_KEPT:
+            _kept.popitem(last=False)
+    return replace(picture, file=replace(picture.file, name=file.name))
+
+
+def _made(file: File, longest: int, quality: int) -> Picture:
     try:
         with Image.open(io.BytesIO(file.content), formats=("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")) as opened:
             drawing = opened.format in ("PNG", "GIF")

@@ -200,8 +200,7 @@ class Line:
     def _body(self, message: bytes) -> str:
         session = self._session
         assert session is not None
-        if b"\n." in message or message.startswith(b"."):
-            message = re.sub(rb"(?m)^\.", b"..", message)  # RFC 5321, 4.5.2
+        message = _stuffed(message)
         try:
             session.send(message + (b".\r\n" if message.endswith(b"\r\n") else b"\r\n.\r\n"))
         except OSError as error:  # the final dot comes last, so it has not left
@@ -297,6 +296,16 @@ def _refusal(stage: str, answer: _Answer, sender: str) -> DeliveryError:
         kind = Gone if _NO_SUCH_ADDRESS.match(status) else Rejected
         return kind("smtp.address_refused", status=status)
     return Rejected("smtp.mail_refused", status=status)
+
+
+def _stuffed(mail: bytes) -> bytes:
+    """With a second dot where a line begins with one (RFC 5321, 4.5.2). Base64 has no dots: this is soon done."""
+    at = mail.find(b".")
+    while at >= 0:
+        if at == 0 or mail[at - 1 : at] == b"\n":
+            return re.sub(rb"(?m)^\.", b"..", mail)
+        at = mail.find(b".", at + 1)
+    return mail
 
 
 def _named(error: OSError) -> str:

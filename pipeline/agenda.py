@@ -10,8 +10,8 @@ from sqlalchemy.orm import aliased
 
 from config.settings import Person
 from pipeline import items, workdays
-from pipeline.models import Delivery, Item, Posting, Revision, Submission
-from pipeline.newsletter_days import issue_days
+from pipeline.models import Delivery, Item, Posting, Revision, SkippedIssue, StoredIssue, Submission
+from pipeline.newsletter_days import FARTHEST, issue_days
 from pipeline.runtime import Runtime
 from pipeline.states import Disclosure, Stage, State
 
@@ -124,5 +124,13 @@ def _entries(rt: Runtime, person: Person, begin: date, end: date) -> Iterator[En
             deadline = workdays.disclosure_deadline(rt.settings, formed_on)
             if begin <= deadline.day <= end:
                 yield Entry(deadline.day, Kind.DEADLINE, item, heading, provisional=deadline.provisional)
-    for nominal, out in issue_days(rt.settings, begin, end):
-        yield Entry(out.day, Kind.NEWSLETTER, note=nominal.isoformat(), provisional=out.provisional)
+        skipped = set(db.scalars(select(SkippedIssue.nominal)))
+        made = {one.nominal: one for one in db.scalars(select(StoredIssue).where(StoredIssue.out_on >= begin))}
+        shown = select(Item.id, title).where(Item.id.in_([one.item_id for one in made.values()]), *mine)
+        titles = {item: heading for item, heading in db.execute(shown)}  # noqa: C416  (a Row is no pair)
+    for nominal, out in issue_days(rt.settings, begin - FARTHEST, end + FARTHEST) if rt.settings.newsletter else ():
+        issue = made.get(nominal)
+        day = issue.out_on if issue is not None else out.day  # one that was assembled keeps its day
+        if nominal not in skipped and begin <= day <= end:
+            item = issue.item_id if issue is not None and issue.item_id in titles else 0
+            yield Entry(day, Kind.NEWSLETTER, item, titles.get(item, ""), None, nominal.isoformat(), out.provisional)

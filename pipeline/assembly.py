@@ -394,9 +394,16 @@ def set_picture(rt: Runtime, actor: Actor, issue_id: int, based_on: int, item: i
     return _change(rt, actor, issue_id, based_on, change, what="picture", about=item)
 
 
-def submit(rt: Runtime, actor: Actor, issue_id: int, why: Mapping[str, str] = MappingProxyType({})) -> Submitted:
-    """Put an issue up for review, for the newsletter's channels and for its time; a correction for those in force. What
-    is approved after that time waits for a person (`issues.release`) where a channel's late policy says so."""
+def submit(
+    rt: Runtime,
+    actor: Actor,
+    issue_id: int,
+    why: Mapping[str, str] = MappingProxyType({}),
+    at: datetime | None = None,
+) -> Submitted:
+    """Put an issue up for review, for the newsletter's channels and for its time, or another that a person chose
+    (`at`); a correction for those in force. What is approved after that time waits for a person (`issues.release`)
+    where a channel's late policy says so."""
     newsletter = _newsletter(rt)
     with rt.reading() as db:
         issue = _issue(db, issue_id)
@@ -405,7 +412,7 @@ def submit(rt: Runtime, actor: Actor, issue_id: int, why: Mapping[str, str] = Ma
         in_force = staged(db, issue.item_id, Stage.APPROVED)
     if in_force is not None:
         return review.submit(rt, actor, issue.item_id, why=why)
-    return review.submit(rt, actor, issue.item_id, newsletter.channels, issue.send_at, why=why)
+    return review.submit(rt, actor, issue.item_id, newsletter.channels, at or issue.send_at, why=why)
 
 
 def _change(

@@ -298,8 +298,8 @@ def _candidates(rt: Runtime, db: Session, channel: str, item_id: int, heard: Hea
     """The recipients of an item that a bounce may speak of: those it names, else all."""
     mine = select(Delivery.id, Delivery.recipient).where(Delivery.item_id == item_id, Delivery.channel == channel)
     if named := [one for one in (_normalised(rt, channel, given) for given in heard.addresses) if one]:
-        yield from db.execute(mine.where(Delivery.recipient.in_(named))).tuples()
-    yield from db.execute(mine.where(Delivery.recipient != "").execution_options(yield_per=1000)).tuples()
+        yield from db.execute(mine.where(Delivery.recipient.in_(named)))
+    yield from db.execute(mine.where(Delivery.recipient != "").execution_options(yield_per=1000))
 
 
 def _normalised(rt: Runtime, channel: str, address: str) -> str:

@@ -17,7 +17,7 @@ from pipeline.arrangement import Arrangement
 from pipeline.catalogue import expected_index_number
 from pipeline.decisions import Refused, plain
 from pipeline.models import Blob, Item, Revision
-from pipeline.renditions import store_files
+from pipeline.renditions import store_files, went_out
 from pipeline.runtime import Runtime
 
 VALIDITIES = ("有效", "失效", "废止")  # domain: Catalogue
@@ -187,7 +187,8 @@ def compose_unsubmitted(rt: Runtime, item_id: int | None, draft: Draft) -> Messa
         item = db.get(Item, item_id) if item_id is not None else None
         number = item.id if item is not None else (db.scalar(select(func.max(Item.id))) or 0) + 1
         index_number = (item.index_number if item is not None else None) or expected_index_number(rt, db)
-    return _message(rt, number, index_number, 1, draft)
+        corrected = item is not None and went_out(db, item.id)
+    return replace(_message(rt, number, index_number, 1, draft), corrected=corrected)
 
 
 def _message(rt: Runtime, number: int, index_number: str, revision_number: int, draft: Draft) -> Message:

@@ -10,24 +10,26 @@ given twice. An issue that a person leaves out or merges keeps its numbers: that
 has lost is numbered as before, since the days are the same.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, exists, func, select
 from sqlalchemy.orm import Session
 
 from config.settings import NewsletterSection
-from pipeline import operate, sources
+from pipeline import models, operate, sources
 from pipeline.arrangement import Arrangement, numbers
 from pipeline.database import insert_for
 from pipeline.decisions import Actor, Decision, Refused, audit, permit, require_reason
 from pipeline.drafts import latest_revision, read_draft
 from pipeline.models import (
+    Bounce,
+    BounceKind,
     ChannelStatus,
-    Counter,
     Delivery,
     IssueEntry,
     Item,
@@ -157,13 +159,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class DomainLine:
-    """What became of an issue at one mail domain ("" for numbers and the like). `sent`: accepted, whatever came back;
-    `failed`: refused or bounced; `opted_out`: on the suppression list since they were sent it."""
+    """What became of an issue at one mail domain ("" for numbers and the like). `sent`: accepted, and nothing came
+    back; `failed`: refused or come back; `bounced`: come back; `opted_out`: by their own will since they were sent it.
+    """
 
     domain: str
     total: int
     sent: int
     failed: int
+    bounced: int
     in_doubt: int
     opted_out: int
 
@@ -202,7 +206,7 @@ def ensure(rt: Runtime) -> list[int]:
 
 def _lock(db: Session) -> None:
     """Until the commit, others who would make issues wait: for a row that counts nothing."""
-    row = insert_for(db, Counter).values(name="issue", value=0)
+    row = insert_for(db, models.Counter).values(name="issue", value=0)
     db.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": 0}))
 
 
@@ -613,10 +617,13 @@ def _domains(db: Session, item_id: int, channel: str) -> list[DomainLine]:
         .join(Suppression, (Suppression.channel == channel) & (Suppression.address == Delivery.recipient))
         .where(*mine, Delivery.first_tried_at.is_not(None), Suppression.at >= Delivery.first_tried_at)
     )
-    opted: dict[str, int] = {}
-    for address in db.scalars(gone):
-        name = address.partition("@")[2]
-        opted[name] = opted.get(name, 0) + 1
+    kinds = (BounceKind.HARD, BounceKind.SOFT)
+    returned = exists().where(Bounce.channel == channel, Bounce.address == Delivery.recipient, Bounce.kind.in_(kinds))
+    opted = _by_domain(db.scalars(gone.where(~returned)))
+    back = select(Delivery.recipient).where(
+        *mine, exists().where(Bounce.delivery_id == Delivery.id, Bounce.kind.in_(kinds))
+    )
+    bounced = _by_domain(db.scalars(back))
     counts: dict[str, dict[State, int]] = {}
     for name, state, count in rows:
         counts.setdefault(name, {})[state] = count
@@ -626,11 +633,16 @@ def _domains(db: Session, item_id: int, channel: str) -> list[DomainLine]:
             total=sum(one.values()),
             sent=sum(one.get(state, 0) for state in OUT),
             failed=one.get(State.FAILED, 0),
+            bounced=bounced[name],
             in_doubt=one.get(State.IN_DOUBT, 0),
-            opted_out=opted.get(name, 0),
+            opted_out=opted[name],
         )
         for name, one in counts.items()
     ]
+
+
+def _by_domain(addresses: Iterable[str]) -> Counter[str]:
+    return Counter(address.partition("@")[2] for address in addresses)
 
 
 def _sum(lines: Sequence[DomainLine]) -> DomainLine:
@@ -639,6 +651,7 @@ def _sum(lines: Sequence[DomainLine]) -> DomainLine:
         total=sum(one.total for one in lines),
         sent=sum(one.sent for one in lines),
         failed=sum(one.failed for one in lines),
+        bounced=sum(one.bounced for one in lines),
         in_doubt=sum(one.in_doubt for one in lines),
         opted_out=sum(one.opted_out for one in lines),
     )

@@ -44,12 +44,12 @@ def issue_day(settings: Settings, nominal: date, policy: Policy | None = None) -
 def issue_days(settings: Settings, begin: date, end: date, policy: Policy | None = None) -> list[tuple[date, Deadline]]:
     """Every issue that comes out between two days, both included: its nominal day, and the day it comes out on."""
     days = settings.newsletter.days if settings.newsletter is not None else DAYS
-    nominal = takewhile(lambda day: day <= end + _FARTHEST, nominal_days(days, begin - _FARTHEST))
+    nominal = takewhile(lambda day: day <= end + FARTHEST, nominal_days(days, begin - FARTHEST))
     moved = [(day, issue_day(settings, day, policy)) for day in nominal]
     return [(day, out) for day, out in moved if begin <= out.day <= end]
 
 
-_FARTHEST = timedelta(days=31)  # an issue is moved by less: the longest holidays have eight or nine days
+FARTHEST = timedelta(days=31)  # an issue is moved by less: the longest holidays have eight or nine days
 
 
 def nominal_days(days: Sequence[int], begin: date) -> Iterator[date]:

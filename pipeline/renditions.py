@@ -28,15 +28,17 @@ def store_rendition(db: Session, submission_id: int, revision_id: int, channel: 
     )
 
 
-def went_out(db: Session, item_id: int, before: int) -> bool:
-    """Has something else than the revision with the id `before` gone out on any channel, earlier than it?"""
+def went_out(db: Session, item_id: int, before: int | None = None) -> bool:
+    """Has a revision of this item gone out on any channel, one older than that with the id `before`?"""
     earlier = (
         select(Attempt.number)
         .join(Delivery, Delivery.id == Attempt.delivery_id)
         .join(StoredRendition, StoredRendition.id == Attempt.rendition_id)
         .join(AttemptEnd, (AttemptEnd.delivery_id == Attempt.delivery_id) & (AttemptEnd.number == Attempt.number))
-        .where(Delivery.item_id == item_id, StoredRendition.revision_id < before, AttemptEnd.result == Result.ACCEPTED)
+        .where(Delivery.item_id == item_id, AttemptEnd.result == Result.ACCEPTED)
     )
+    if before is not None:
+        earlier = earlier.where(StoredRendition.revision_id < before)
     return bool(db.scalar(select(earlier.exists())))
 
 

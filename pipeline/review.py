@@ -140,6 +140,8 @@ def submit(
         item = locked_item(db, item_id)
         permit(actor, Decision.SUBMIT, item.department)
         revision, draft = _latest(db, item_id)
+        if publish_at is None and staged(db, item_id, Stage.APPROVED) is None:
+            publish_at = sources.send_at(db, item_id)  # an issue has its day
         chosen, time = _choose(rt, db, item_id, revision, channels, publish_at, disclosure, ground)
         if item.index_number is None:
             item.index_number = issue_index_number(rt, db)

@@ -91,6 +91,8 @@ def want_nothing(rt: Runtime, db: Session, item_id: int) -> list[str]:
     for name in concerned:
         _turn(rt.channels.get(name), db, slots[name], None, now)
     db.flush()
+    given_up = (Delivery.item_id == item_id, Delivery.state == State.ON_HOLD, Delivery.reason == OUTDATED)
+    db.execute(update(Delivery).where(*given_up).values(state=move(State.ON_HOLD, State.SKIPPED), reason="withdrawn"))
     return concerned
 
 

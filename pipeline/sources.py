@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import select
@@ -91,6 +91,11 @@ def require_current(db: Session, arranged: Arrangement | None) -> None:
     """Raise Refused when an item of the issue was withdrawn or corrected a moment ago."""
     if arranged is not None and changes(db, arranged):
         raise Refused("issue.changed_meanwhile")
+
+
+def send_at(db: Session, item_id: int) -> datetime | None:
+    """When the issue that this item is goes out by its calendar; None: it is none."""
+    return db.scalar(select(StoredIssue.send_at).where(StoredIssue.item_id == item_id))
 
 
 def approved_late(rt: Runtime, db: Session, item_id: int, submission: Submission) -> list[str] | None:

@@ -203,7 +203,7 @@ def take(url: str, phases: Mapping[str, int], out: Path, names: list[str]) -> No
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET)
         for width in WIDTHS:
-            for person in dict.fromkeys(who for who, _ in PAGES.values()):
+            for person in dict.fromkeys(who for name, (who, _) in PAGES.items() if not names or name in names):
                 page = browser.new_context(viewport={"width": width, "height": 900}, locale="zh-CN").new_page()
                 if person:
                     page.goto(f"{url}/sign-in")

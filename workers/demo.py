@@ -1,13 +1,14 @@
 """`fabu demo`: the main job from end to end on the embedded stack, with the people played.
 
-Real items are imported, reviewed twice, published on four channels and seen there from outside.
+Real items are imported, reviewed twice, published on four channels and seen there from outside; then the newsletter is
+assembled from them, reviewed, and sent to mailboxes of the sandbox.
 """
 
 import getpass
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from config import settings as config
 from config.settings import HERE, ConfigError, Settings
-from pipeline import desk, intake, operate, reach, review, staff, subscribers
+from pipeline import assembly, desk, intake, issues, operate, reach, review, staff, subscribers
 from pipeline.decisions import Actor
 from pipeline.reach import Cell
 from pipeline.runtime import Runtime, open_runtime
@@ -40,7 +41,10 @@ def run(data: Path, screen: Screen) -> int:
         rt = open_runtime(settings)
         try:
             screen.line("demo.addresses", portal=settings.public_url, **_sandbox(settings))
-            cells = _play(rt, screen, _import_samples(rt, screen), check)
+            samples = _import_samples(rt, screen)
+            with _shown(screen) as progress:
+                cells = _play(rt, screen, progress, samples, check)
+                cells += _send_newsletter(rt, screen, progress, [cell.item for cell in cells], check)
             ok = _conclude(rt, screen, cells)
         finally:
             rt.engine.dispose()
@@ -76,9 +80,9 @@ def _actor(rt: Runtime, person: str) -> Actor:
 
 
 def _import_samples(rt: Runtime, screen: Screen) -> list[intake.Sample]:
-    phones = intake.read_text(SAMPLES / "subscribers.csv")
-    told = subscribers.import_csv(rt, _actor(rt, EDITOR), "sms", phones)
-    screen.line("demo.subscribers", count=told.new)
+    for channel, file in (("sms", "subscribers.csv"), ("mail", "readers.csv")):
+        told = subscribers.import_csv(rt, _actor(rt, EDITOR), channel, intake.read_text(SAMPLES / file))
+        screen.line("demo.subscribers", count=told.new, channel=rt.channels[channel].section.label)
     return intake.read_samples(SAMPLES)
 
 
@@ -105,31 +109,71 @@ def _interrupted_between_steps() -> Iterator[Callable[[], None]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _play(rt: Runtime, screen: Screen, samples: list[intake.Sample], check: Callable[[], None]) -> list[Cell]:
-    """Take the samples through both reviews, and follow their deliveries until each is confirmed or needs a person;
-    the clerk ticks the notices as posted. Everything is shown while it happens."""
+def _shown(screen: Screen) -> Progress:
+    """Bars for everything that happens, while it happens."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=screen.console, disable=screen.as_json) as progress:
-        reviewing = progress.add_task(screen.say("demo.reviewing"), total=len(samples))
-        places = [channel for sample in samples for channel in sample.channels]
-        tasks = {
-            name: progress.add_task(opened.section.label, total=places.count(name))
-            for name, opened in rt.channels.items()
-            if name in places
-        }
-        items: list[int] = []
-        for sample in samples:
-            check()
-            items.append(_review(rt, sample))
-            progress.advance(reviewing)
-            _follow(rt, screen, progress, tasks, items)
-        until = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            check()
-            cells = _follow(rt, screen, progress, tasks, items)
-            if all(cell.state in SETTLED for cell in cells) or _stuck(rt, cells) or time.monotonic() > until:
-                return cells
-            time.sleep(0.2)
+    return Progress(*columns, console=screen.console, disable=screen.as_json)
+
+
+def _play(
+    rt: Runtime, screen: Screen, progress: Progress, samples: list[intake.Sample], check: Callable[[], None]
+) -> list[Cell]:
+    """Take the samples through both reviews, and follow their deliveries until each is confirmed or needs a person;
+    the clerk ticks the notices as posted."""
+    reviewing = progress.add_task(screen.say("demo.reviewing"), total=len(samples))
+    tasks = _bars(rt, progress, [channel for sample in samples for channel in sample.channels])
+    items: list[int] = []
+    for sample in samples:
+        check()
+        items.append(_review(rt, sample))
+        progress.advance(reviewing)
+        _follow(rt, screen, progress, tasks, items)
+    return _settle(rt, screen, progress, tasks, items, check)
+
+
+def _send_newsletter(
+    rt: Runtime, screen: Screen, progress: Progress, items: list[int], check: Callable[[], None]
+) -> list[Cell]:
+    """Assemble the next issue from the items that became public, review it, and follow it to its readers: now, so that
+    nobody waits for the 1st or the 15th."""
+    issues.ensure(rt)
+    issue = next(line for line in issues.plan(rt) if line.cut_off_at > rt.now())
+    editor = _actor(rt, EDITOR)
+    built = assembly.build(rt, editor, issue.id)
+    assembly.write_editorial(rt, editor, issue.id, built.revision, screen.say("demo.editorial", count=len(built.added)))
+    submitted = assembly.submit(rt, editor, issue.id, at=rt.now())
+    _approve(rt, submitted)
+    screen.line("demo.newsletter", issue=issue.numbers, count=len(built.added), all=len(set(items)))
+    tasks = _bars(rt, progress, rt.settings.newsletter.channels if rt.settings.newsletter else (), issue.numbers)
+    return _settle(rt, screen, progress, tasks, [submitted.item_id], check)
+
+
+def _bars(rt: Runtime, progress: Progress, places: Sequence[str], title: str = "") -> dict[str, TaskID]:
+    return {
+        name: progress.add_task(f"{title} {opened.section.label}".strip(), total=places.count(name))
+        for name, opened in rt.channels.items()
+        if name in places
+    }
+
+
+def _settle(
+    rt: Runtime, screen: Screen, progress: Progress, tasks: dict[str, TaskID], items: list[int],
+    check: Callable[[], None],
+) -> list[Cell]:  # fmt: skip
+    """Follow the deliveries of these items until each has arrived or needs a person."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        check()
+        cells = _follow(rt, screen, progress, tasks, items)
+        settled = all(cell.state in SETTLED or _arrived(cell) for cell in cells)
+        if settled or _stuck(rt, cells) or time.monotonic() > until:
+            return cells
+        time.sleep(0.2)
+
+
+def _arrived(cell: Cell) -> bool:
+    """Seen from outside; of a mail nobody reports that it arrived, only that it did not."""
+    return cell.state is State.CONFIRMED or (cell.channel == "mail" and cell.state is State.ACCEPTED)
 
 
 def _review(rt: Runtime, sample: intake.Sample) -> int:
@@ -137,10 +181,13 @@ def _review(rt: Runtime, sample: intake.Sample) -> int:
     author = _actor(rt, sample.author)
     today = rt.now().astimezone(rt.settings.zone).date()  # nothing is formed in the future, whatever the clock says
     item = review.create(rt, author, replace(sample.draft, formed_on=min(sample.draft.formed_on, today)))
-    submitted = review.submit(rt, author, item, sample.channels)
-    review.approve(rt, _actor(rt, OFFICER), item, submitted.hash)
-    review.approve(rt, _actor(rt, LEADER), item, submitted.hash)
+    _approve(rt, review.submit(rt, author, item, sample.channels))
     return item
+
+
+def _approve(rt: Runtime, submitted: review.Submitted) -> None:
+    for reviewer in (OFFICER, LEADER):
+        review.approve(rt, _actor(rt, reviewer), submitted.item_id, submitted.hash)
 
 
 def _follow(rt: Runtime, screen: Screen, progress: Progress, tasks: dict[str, TaskID], items: list[int]) -> list[Cell]:
@@ -149,7 +196,7 @@ def _follow(rt: Runtime, screen: Screen, progress: Progress, tasks: dict[str, Ta
             operate.post(rt, _actor(rt, CLERK), notice.item, screen.say("demo.place"))
     cells = reach.matrix(rt, items)
     for name, task in tasks.items():
-        done = sum(cell.channel == name and cell.state is State.CONFIRMED for cell in cells)
+        done = sum(cell.channel == name and _arrived(cell) for cell in cells)
         progress.update(task, completed=done)
     return cells
 
@@ -157,7 +204,7 @@ def _follow(rt: Runtime, screen: Screen, progress: Progress, tasks: dict[str, Ta
 def _stuck(rt: Runtime, cells: list[Cell]) -> bool:
     """Nothing moves any more: what is due comes after a channel that failed."""
     failed = {(cell.item, cell.channel) for cell in cells if cell.state is State.FAILED}
-    return all(cell.state in SETTLED or (cell.item, _after(rt, cell)) in failed for cell in cells)
+    return all(cell.state in SETTLED or _arrived(cell) or (cell.item, _after(rt, cell)) in failed for cell in cells)
 
 
 def _after(rt: Runtime, cell: Cell) -> str:
@@ -173,11 +220,12 @@ def _why(rt: Runtime, screen: Screen, cell: Cell) -> str:
 
 
 def _conclude(rt: Runtime, screen: Screen, cells: list[Cell]) -> bool:
-    missing = [cell for cell in cells if cell.state is not State.CONFIRMED]
+    missing = [cell for cell in cells if not _arrived(cell)]
+    mails = sum(cell.channel == "mail" for cell in cells)
     screen.json([show.cell_json(cell) for cell in cells])
     if not screen.as_json:
         show.matrix(screen, rt, cells)
-    screen.line("demo.result", confirmed=len(cells) - len(missing), total=len(cells))
+    screen.line("demo.result", confirmed=len(cells) - len(missing) - mails, total=len(cells) - mails)
     for cell in missing:
         state, label = screen.say(f"state.{cell.state}"), rt.channels[cell.channel].section.label
         screen.line("demo.missing", item=cell.item, channel=label, state=state, why=_why(rt, screen, cell))

@@ -427,7 +427,7 @@ def secrets(rt: Runtime) -> Iterable[Found]:
         if "secret" in names and len(names) > 1:
             yield unsafe("doctor.secret_twice", names="、".join(names))
     if rt.settings.mail is not None and 0 < len(rt.settings.mail.password) < 8:
-        yield unsafe("doctor.password_weak", name="mail.password")
+        yield unsafe("doctor.password_weak", name="[mail] password")
 
 
 def files(data: Path) -> Iterable[Found]:

@@ -93,7 +93,9 @@ def number(
     words = (Paragraph("岁末将至，本期集中刊发安全播出工作情况。"),) if editorial is None else tuple(editorial)
     issue = Issue("广电通讯", 2026, 22, 332, DAY, columns, words, "", internal, IMPRINT if internal else imprint)
     blocks = [block for column in columns for one in column.entries for block in (Paragraph(one.title), *one.blocks)]
-    files = tuple(File(name, "image/jpeg", photo(height=1500 + 90 * n)) for n, name in enumerate(pictures))
+    files = tuple(  # what stands behind a picture's end tells them apart
+        File(name, "image/jpeg", photo(height=1500 + 90 * n) + str(first).encode()) for n, name in enumerate(pictures)
+    )
     return Message(
         number=900, index_number="000014349/2026-00900", title=f"广电通讯{issue.numbers}", blocks=(*words, *blocks),
         item_type="通讯", department="办公室", office=OFFICE, address=f"{SITE}900", formed_on=DAY, files=files,

@@ -120,7 +120,7 @@ def test_no_title_stands_alone_at_the_end_of_a_page(paragraphs: int) -> None:
 def test_no_rule_runs_through_a_line_of_text() -> None:
     pdf = printed(number(12, photos=2))
     for page, shown in zip(pypdfium2.PdfDocument(pdf), glyphs(pdf), strict=True):
-        boxes = [thing.get_pos() for thing in page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_PATH])]
+        boxes = [thing.get_bounds() for thing in page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_PATH])]
         rules = [page.get_height() - (low + high) / 2 for left, low, right, high in boxes
                  if right - left > 300 and high - low < 4]  # fmt: skip
         assert rules

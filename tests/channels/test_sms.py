@@ -177,6 +177,13 @@ def test_a_report_that_says_nothing_is_none(query: dict[str, str]) -> None:
     assert offline.read_report(query) is None
 
 
+def test_an_invitation_is_one_sms_with_the_code_and_no_link_and_passes_the_providers_rules() -> None:
+    office = Office("张店区广播电视局", "370303", short_name="张店区广电局")
+    text = offline.invitation(office, "https://in.example/subscribe/confirm/x", "012345").body.decode()
+    assert text.startswith("【张店区广电局】") and text.count("【") == 1 and "012345" in text and "http" not in text
+    assert len(parts(text)) == 1 and "拒收请回复" not in text
+
+
 def test_an_sms_cannot_be_looked_at_or_taken_back() -> None:
     call = Call("sms/1234", 1, "13800001234")
     assert offline.verify([(offline.render(message), call), (None, call)]) == [Seen.UNKNOWN, Seen.UNKNOWN]

@@ -93,6 +93,12 @@ def visit(browser: "Browser", url: str) -> "Iterator[Callable[..., Page]]":
     assert strange == []
 
 
+def go(page: "Page", what: str) -> None:
+    """Press what leads to another page, or to the same one anew, and wait until that is there."""
+    with page.expect_navigation():
+        page.click(what)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_no_page_shuts_anybody_out_and_none_asks_another_host(
     visit: "Callable[..., Page]", url: str, mode: str
@@ -109,15 +115,17 @@ def test_no_page_shuts_anybody_out_and_none_asks_another_host(
 def test_somebody_searches_narrows_and_reads(visit: "Callable[..., Page]", url: str) -> None:
     page = visit()
     page.fill("[type=search]", "应急广播")
-    page.press("[type=search]", "Enter")
+    with page.expect_navigation():
+        page.press("[type=search]", "Enter")
     assert page.locator(".list mark").count() > 3
     assert "应急广播" in page.title()
-    page.click("aside h3:has-text('体裁') + ul >> text=统计信息")
+    go(page, "aside h3:has-text('体裁') + ul >> text=统计信息")
     assert page.locator(".list h2").all_text_contents() == ["应急广播终端运行情况"]
     page.fill("[type=search]", "运行情况")
-    page.press("[type=search]", "Enter")
+    with page.expect_navigation():
+        page.press("[type=search]", "Enter")
     assert page.locator(".chosen a").all_text_contents() == ["取消体裁：统计信息"]  # the filter stayed
-    page.click(".list h2 a")
+    go(page, ".list h2 a")
     assert page.url == f"{url}/i/8"
     assert page.locator("h1").text_content() == "应急广播终端运行情况"
 
@@ -127,11 +135,11 @@ def test_elder_mode_makes_everything_large_and_stays(visit: "Callable[..., Page]
     page = visit("/i/1", java_script_enabled=javascript)
     pixels = "element => parseFloat(getComputedStyle(element).fontSize)"
     assert page.locator(".text p").first.evaluate(pixels) >= 18
-    page.click("text=长者模式")
+    go(page, "text=长者模式")
     assert page.url == f"{url}/i/1"
     assert page.locator(".text p").first.evaluate(pixels) == 22
-    page.click("text=放大字号")
-    page.click("text=放大字号")
+    go(page, "text=放大字号")
+    go(page, "text=放大字号")
     assert page.locator(".text p").first.evaluate(pixels) == 30
     assert not page.is_visible("text=放大字号")
     page.goto(f"{url}/catalogue")
@@ -145,7 +153,7 @@ def test_elder_mode_makes_everything_large_and_stays(visit: "Callable[..., Page]
         "e => parseFloat(getComputedStyle(e).lineHeight) / parseFloat(getComputedStyle(e).fontSize)"
     )
     assert line >= 1.3
-    page.click("text=退出长者模式")
+    go(page, "text=退出长者模式")
     assert page.url == f"{url}/catalogue"
     assert page.locator("body").evaluate(pixels) == 18
 
@@ -154,9 +162,9 @@ def test_high_contrast_is_chosen_by_a_button_and_left_by_another(visit: "Callabl
     page = visit("/i/1")
     ground = "getComputedStyle(document.body).backgroundColor"
     before = page.evaluate(ground)
-    page.click("text=高对比度")
+    go(page, "text=高对比度")
     assert page.evaluate(ground) == "rgb(0, 0, 0)"
-    page.click("text=普通对比度")
+    go(page, "text=普通对比度")
     assert page.evaluate(ground) == before
 
 

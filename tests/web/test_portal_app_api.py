@@ -234,6 +234,27 @@ def test_what_did_not_change_is_not_sent_again_and_what_is_sent_is_packed(app: A
         assert (plain.content, "Content-Encoding" in plain.headers) == (first.content, False)
 
 
+def test_below_a_path_every_address_that_is_given_leads_there(tmp_path: Path) -> None:
+    port = free_port()
+    base = f"http://127.0.0.1:{port}/gk"
+    process = start(tmp_path / "portal", port, PORTAL_BASE_PATH="/gk", PORTAL_PUBLIC_URL=base)
+    try:
+        write = Writer(process)
+        for number in range(1, 4):
+            write("PUT", f"/api/items/{number}", 1, item(number))  # a proxy may take the path off
+        page = requests.get(f"{base}/api/app/v1/items?limit=2&item_type=通知", timeout=5).json()
+        assert page["next"].startswith(f"{base}/api/app/v1/items?")
+        assert [one["number"] for one in requests.get(page["next"], timeout=5).json()["items"]] == [1]
+        assert requests.get(page["items"][0]["url"], timeout=5).status_code == 200
+        assert code(requests.get(f"{base}/api/app/v1/items/9", timeout=5)) == (404, "no_such_item")
+        feed = requests.get(f"{base}/feeds/all.json", timeout=5).json()
+        assert requests.get(feed["feed_url"], timeout=5).status_code == 200
+        for line in requests.get(f"{base}/sitemap-1.xml", timeout=5).text.split("<loc>")[1:]:
+            assert requests.get(line.partition("<")[0], timeout=5).status_code == 200
+    finally:
+        process.stop()
+
+
 class Mirror:
     """An app that keeps what it was told, by the loop of docs/app-api.md."""
 
@@ -349,9 +370,11 @@ def test_on_either_database_changes_are_told_in_their_order_page_by_page(empty_d
         storage.put(Kind.ITEM, number, 1, item(number), 0)
     storage.put(Kind.ENTRY, 2, 1, item(2), 0)
     storage.put(Kind.ITEM, 5, 2, None, 0)
+    newest, _ = listing.newest_change(storage)
+    storage.put(Kind.ITEM, 8, 1, item(8), 0)  # comes in meanwhile, and is told the next time
     since, told = 0, list[tuple[int, bool]]()
     for _ in range(10):
-        changed, more = listing.changes(storage, since, 2)
+        changed, more = listing.changes(storage, since, newest, 2)
         told += [(one.number, one.listed is not None) for one in changed]
         if not more:
             break

@@ -169,6 +169,7 @@ def test_filters_join_and_each_can_be_let_go_again(portal: Public) -> None:
 
 
 def test_what_was_looked_for_is_marked_and_the_filters_stay(portal: Public) -> None:
+    page_url = portal.get("/search?q=应急广播&type=统计信息").url
     page = portal.look("/search?q=应急广播&type=统计信息")
     assert [text(one) for one in page.xpath("//ol[@class='list']//h2")] == ["应急广播终端运行情况"]
     assert page.xpath("//ol[@class='list']//h2//mark/text()") == ["应急广播"]
@@ -177,6 +178,7 @@ def test_what_was_looked_for_is_marked_and_the_filters_stay(portal: Public) -> N
     assert "应急广播" in portal.look("/search?q=应急广播").xpath("//ol[@class='list']//p/mark/text()")  # in the text
     number = portal.look("/search?q=370303/2015-00001")
     assert number.xpath("//dd/mark/text()")[:1] == ["370303"]
+    assert portal.get("/catalogue?q=应急广播&type=统计信息").url == page_url
     assert portal.get("/search?q=%20&type=通知").url == f"{portal.url}/catalogue?type=%E9%80%9A%E7%9F%A5"
     assert "没有找到与“没有的词”有关的信息" in portal.get("/search?q=没有的词").text
 
@@ -264,6 +266,9 @@ def test_the_newsletter_is_an_archive_by_year(portal: Public) -> None:
     page = portal.look("/columns/newsletter")
     assert page.xpath("//h2[@class='year']/text()") == ["2026年", "2025年"]
     assert len(page.xpath("//ol[@class='list']/li")) == 2
+    issue = portal.look("/i/10").xpath("//p[@class='issue']/a")
+    assert [text(one) for one in issue] == ["阅读本期 PDF 版"]
+    assert portal.get(issue[0].get("href")).headers["Content-Disposition"].startswith("inline")
 
 
 def test_guide_and_applying_say_who_where_when_and_how_long(portal: Public) -> None:
@@ -284,7 +289,7 @@ def test_a_portal_without_a_form_offers_none(tmp_path: Path) -> None:
     own.write_text(re.sub("^form = .*$", 'form = ""', told, flags=re.MULTILINE), "utf-8")
     with portal_process(tmp_path / "portal") as process:
         assert requests.get(f"{process.url}/apply/form", timeout=5).status_code == 404
-        assert "申请表</h2>" not in requests.get(f"{process.url}/apply", timeout=5).text
+        assert "下载" not in requests.get(f"{process.url}/apply", timeout=5).text
         home = requests.get(f"{process.url}/", timeout=5).text
         assert home.count("暂时没有信息") == 1  # an empty column is no ornament
         assert "订阅公开信息" not in home  # nobody said where

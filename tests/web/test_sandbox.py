@@ -12,8 +12,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
+from channels import smtp
+from channels.contract import Call, Gone, Unavailable
+from channels.mail import Mail
+from pipeline import bounces
+from pipeline.models import BounceKind
 from tests.channels.fault_server import wait_for
 from tests.channels.rig_sms import Sandbox, free_port, sandbox
+from tests.channels.test_contract import message
 from web.sandbox.network import count_parts
 
 
@@ -205,3 +211,65 @@ def test_the_page_shows_each_phone_and_says_that_nothing_was_sent(network: Sandb
     assert "2 段" in page
     assert "演练" in page
     assert "nothing was really sent" in page
+
+
+# ── mail ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def mail_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, Mail]]:
+    """The sandbox with its mail server, and the channel that speaks to it."""
+    folder, port = tmp_path_factory.mktemp("mail"), free_port()
+    with sandbox(folder, SANDBOX_MAIL=f"127.0.0.1:{port}", SANDBOX_BOUNCES=str(folder / "bounces")) as running:
+        how = {"bounces": "tuixin+*@gd.example", "port": port, "security": "none", "seconds": 5.0}
+        yield running, Mail("127.0.0.1", "tongxun@gd.example", **how)  # type: ignore[arg-type]
+        smtp.close_all()
+
+
+def mail_to(channel: Mail, to: str, number: int = 1) -> None:
+    facts = {"unsubscribe": "https://in.example/u/abc", "effect": f"{number}.1.abcdefghijklmnop"}
+    report_to = "https://in.example/reports/mail/1.1.1790000000000000.abcdefghijklmnop"
+    channel.deliver(channel.render(message(number)), Call(f"mail/{number}", 1, to, facts, report_to))
+
+
+def test_a_mail_is_in_its_mailbox_and_shown_as_page_and_text_with_nothing_that_runs(
+    mail_network: tuple[Sandbox, Mail],
+) -> None:
+    running, channel = mail_network
+    mail_to(channel, "li@mail.example")
+    (kept,) = requests.get(f"{running.url}/api/mails", params={"to": "li@mail.example"}, timeout=5).json()["mails"]
+    assert kept["subject"] == "关于农村数字电视改造期间临时停播的公告"
+    assert "li@mail.example" in requests.get(f"{running.url}/mail", timeout=5).text
+    page = requests.get(f"{running.url}/mail/{kept['id']}", timeout=5).text
+    assert f'<iframe sandbox="allow-popups" src="/mail/{kept["id"]}/html"' in page
+    assert "https://in.example/u/abc" in page and "2026年3月5日9时" in page
+    framed = requests.get(f"{running.url}/mail/{kept['id']}/html", timeout=5)
+    policy = framed.headers["Content-Security-Policy"]
+    assert policy.startswith("sandbox") and "default-src 'none'" in policy and "script" not in policy
+    raw = requests.get(f"{running.url}/mail/{kept['id']}/raw", timeout=5)
+    assert raw.headers["Content-Type"] == "message/rfc822" and b"List-Unsubscribe: " in raw.content
+    assert requests.get(f"{running.url}/mail/99999", timeout=5).status_code == 404
+
+
+def test_how_an_address_begins_decides_what_becomes_of_its_mail(
+    mail_network: tuple[Sandbox, Mail], tmp_path: Path
+) -> None:
+    running, channel = mail_network
+    with pytest.raises(Gone):
+        mail_to(channel, "nobody@mail.example")
+    with pytest.raises(Unavailable):
+        mail_to(channel, "later@mail.example")
+    mail_to(channel, "later@mail.example")
+    for at, to in enumerate(("bounce", "full", "spam"), 2):
+        mail_to(channel, f"{to}@mail.example", at)
+    heard = {}
+    for file in (running.folder / "bounces").glob("*.eml"):
+        said = bounces.hear(file.read_bytes())
+        assert said is not None and said.addresses
+        heard[said.addresses[0]] = (said.kind, said.tokens, said.effects)
+    token = ("1.1.1790000000000000.abcdefghijklmnop",)
+    assert {to.partition("@")[0]: kind for to, (kind, _, _) in heard.items()} == {
+        "bounce": BounceKind.HARD, "full": BounceKind.SOFT, "spam": BounceKind.COMPLAINT,
+    }  # fmt: skip
+    assert all(tokens == token for _, tokens, _ in heard.values())
+    assert sorted(effects for _, _, effects in heard.values()) == [((at, 1, "abcdefghijklmnop"),) for at in (2, 3, 4)]

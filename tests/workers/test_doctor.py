@@ -1,5 +1,6 @@
 """`fabu doctor`: each thing is broken for real, and is named in words that say how to mend it."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -20,9 +21,9 @@ from sqlalchemy import text, update
 from channels import typst
 from config.locale import Language, catalogue, say
 from config.settings import HolidayYear, Settings
-from pipeline import health, operate, publish
+from pipeline import health, notify, operate, publish
 from pipeline.database import open_engine
-from pipeline.models import ChannelStatus, Delivery
+from pipeline.models import ChannelStatus, Delivery, Mailed
 from pipeline.rescue import backup
 from pipeline.runtime import Runtime, open_channels
 from tests.channels.recording import Fault, set_faults
@@ -179,6 +180,23 @@ def test_a_secret_that_is_used_twice_is_named_with_its_places(admit: Admit) -> N
     web = {"kind": "portal", "label": "门户", "url": "http://127.0.0.1:1", "key": SECRET}
     found = admit(summer, channels={"portal": web}).named("doctor.secret_twice")
     assert found.facts["names"] == "secret、channels.portal.key"
+
+
+def test_mails_that_do_not_go_out_are_named_with_the_reason_and_whom_they_miss(admit: Admit) -> None:
+    rt = admit(summer, mail=MAIL).bureau.rt
+    refused = {"code": "notify.address_refused", "facts": {"status": "550"}}
+    down = {"code": "notify.unreachable", "facts": {"detail": "refused"}}
+    with rt.writing() as db:
+        db.add(ChannelStatus(channel=notify.SERVER, failures=3, last_error=json.dumps(down)))
+        db.add(Mailed(person="li", error=json.dumps(refused)))
+    found = {one.code: one for one in doctor.mails(rt)}
+    assert found["doctor.mail_fails"].level is Level.BROKEN and found["doctor.mail_fails"].facts["count"] == "3"
+    assert found["doctor.mail_fails"].cause == ("notify.unreachable", {"detail": "refused"})
+    assert found["doctor.mail_refused"].facts["person"] == "李信息员"
+    with rt.writing() as db:
+        db.get_one(ChannelStatus, notify.SERVER).failures = 0
+        db.get_one(ChannelStatus, notify.SERVER).last_success_at = rt.now()
+    assert {one.code for one in doctor.mails(rt)} == {"doctor.no_email", "doctor.mail_well", "doctor.mail_refused"}
 
 
 @pytest.mark.parametrize("kind", list(health.Kind))

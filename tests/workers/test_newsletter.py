@@ -77,7 +77,7 @@ def test_the_plan_names_the_next_24_issues(desk: Desk) -> None:
 def test_an_issue_is_built_arranged_looked_at_and_submitted(desk: Desk, items: tuple[int, int], tmp_path: Path) -> None:
     first, second = (str(one) for one in items)
     said = desk.fabu("newsletter", "build", "--as", "wang")
-    assert said.code == 0 and "新收 2 条" in said.out and "关于检修的通知（局办公室）" in said.out
+    assert said.code == 0 and "新收 2 条" in said.out and "2. 关于检修的通知（局办公室，编号 2）" in said.out
     assert desk.done("newsletter", "move", second, "其他", "--place", "1", "--as", "wang")["revision"] == 2
     assert desk.done("newsletter", "drop", first, "--as", "wang")["revision"] == 3
     assert "未收入本期：" in desk.fabu("newsletter", "show").out

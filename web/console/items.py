@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, HTTPException, Query, Response
 
 from channels.document import parse, to_html
-from pipeline import collect, items, reach, staff
+from pipeline import collect, issues, items, reach, staff
 from pipeline.items import Phase
 from pipeline.words import state_code
 from web.console.page import Posted, Signed, date_of
@@ -54,6 +54,7 @@ def item_page(console: Signed, item: int) -> Response:
         names=staff.names(console.rt), channels=console.rt.channels,
         html=to_html(parse(history.draft.text)),
         public=f"{console.rt.settings.public_url}/i/{item}", changes=collect.changes_of(console.rt, item),
+        issue=issues.of_item(console.rt, item),
     )  # fmt: skip
 
 

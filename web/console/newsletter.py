@@ -1,6 +1,5 @@
 """The newsletter (通讯): its calendar, and one issue as its editor works at it, submits it, and watches it go out."""
 
-import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pipeline.decisions import Decision, Refused, permit
 from pipeline.drafts import Draft, compose_unsubmitted
 from pipeline.issues import Line, Phase
 from pipeline.words import masked
-from web.console.page import Console, Posted, Signed, upload
+from web.console.page import FRAMED, Console, Posted, Signed, upload
 from web.console.submitting import Question
 from web.console.writing import Typed
 
@@ -25,10 +24,6 @@ routes = APIRouter()
 NEXT = 24  # issues ahead, a year of them
 MERGE_INTO = 6  # issues that one may be merged into
 PRINT, MAIL = "print", "mail"  # forms of an issue that are there whatever its channels are
-# A mail brings styles of its own. It is shown in a frame that may do nothing at all, and loads nothing.
-MAIL_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; form-action 'none'; sandbox"
-)
 BADGES: Mapping[Phase, str] = {
     Phase.HELD: "bad", Phase.DRAFT: "warn", Phase.REVIEWING: "warn", Phase.APPROVED: "good", Phase.SENT: "good",
 }  # fmt: skip
@@ -393,7 +388,8 @@ def preview(console: Signed, id: int, form: Annotated[str, Query(max_length=40)]
     """One form of the latest text: printed pages, mail, or what a channel shows."""
     line, message = _message(console, id)
     newsletter = console.rt.settings.newsletter
-    names = [name for name in console.rt.channels if newsletter is not None and name in newsletter.channels]
+    chosen = newsletter.channels if newsletter is not None else ()
+    names = [name for name, one in console.rt.channels.items() if name in chosen and one.section.kind != MAIL]
     shown, text, wrong = None, "", None
     try:
         if form == PRINT:
@@ -422,11 +418,7 @@ def mail(console: Signed, id: int) -> Response:
         parts = forms.mail_parts(message)
     except Unrenderable as error:
         raise Refused(error.code, error.findings, **error.facts) from error
-    html = parts.html.replace(forms.UNSUBSCRIBE, "#")
-    for one in parts.pictures:
-        content = base64.b64encode(one.content).decode()
-        html = html.replace(f'"cid:{one.name}"', f'"data:{one.media_type};base64,{content}"')
-    return HTMLResponse(html, headers={"Content-Security-Policy": MAIL_POLICY})
+    return HTMLResponse(forms.alone(parts.html, parts.pictures), headers={"Content-Security-Policy": FRAMED})
 
 
 @routes.get("/newsletter/{id:int}/issue.pdf")

@@ -34,6 +34,10 @@ from pipeline.words import MARKS, problem
 
 HERE = Path(__file__).parent
 SESSION, FLASH, LANGUAGE = "fabu_session", "fabu_said", "fabu_language"
+# A mail brings styles of its own. It is shown in a frame that may do nothing at all, and loads nothing.
+FRAMED = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; form-action 'none'; sandbox"
+)
 MEDIA = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 STATIC = {  # read once; the hash in the address lets browsers keep them
     file.name: (file.read_bytes(), MEDIA[file.suffix]) for file in sorted((HERE / "static").iterdir())

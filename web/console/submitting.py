@@ -150,5 +150,13 @@ def preview(console: Posted, item: int, data: Typed) -> Response:
     open_ = looked_at(console, data)
     shown = _shown(console, item, _chosen(console, _proposed(console, item), data), open_)
     return HTMLResponse(
-        console.fragment("writing-previews.html", previews=shown, open=open_, findings=(), waiting=[], wrong="")
+        console.fragment(
+            "writing-previews.html",
+            previews=shown,
+            open=open_,
+            findings=(),
+            waiting=[],
+            wrong="",
+            frames=f"/items/{item}/frame/",
+        )
     )

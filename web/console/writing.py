@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData, UploadFile
@@ -35,7 +35,7 @@ from pipeline.decisions import Decision, Refused
 from pipeline.items import History, Phase
 from pipeline.suggestions import suggestions
 from pipeline.working_copy import TEXTS, Copy, Kept, Place, Sheet
-from web.console.page import Console, Posted, Signed
+from web.console.page import FRAMED, Console, Posted, Signed
 
 LARGEST_FIELD = 12_000_000  # bytes: more than a working copy takes, so that a text too long is refused in words
 IN_FORCE = (Phase.APPROVED, Phase.CORRECTING)
@@ -467,7 +467,7 @@ LOOK_SECONDS = 1.5  # so long a preview waits for what its attachments hold
 
 def _previewed(console: Console, item: int | None, sheet: Sheet, open_: set[str]) -> dict[str, Any]:
     """`waiting`: attachments that are still being looked into."""
-    empty: dict[str, Any] = {"previews": [], "findings": (), "waiting": [], "wrong": ""}
+    empty: dict[str, Any] = {"previews": [], "findings": (), "waiting": [], "wrong": "", "frames": ""}
     if not sheet.title.strip() or not sheet.text.strip():
         return empty
     try:
@@ -482,6 +482,7 @@ def _previewed(console: Console, item: int | None, sheet: Sheet, open_: set[str]
         "findings": checks.report_typed(console.rt, draft, files, insides),
         "waiting": [name for name, sha256 in files if sha256 not in insides],
         "wrong": "",
+        "frames": "",
     }
 
 
@@ -501,4 +502,21 @@ def channel_page(console: Signed, item: int, channel: str) -> Response:
     return console.page(
         "writing-preview.html", title=draft.title, back=f"/items/{item}",
         previews=previews.of_message(console.rt, message, [channel]), open={channel}, findings=(), waiting=[], wrong="",
+        frames=f"/items/{item}/frame/",
     )  # fmt: skip
+
+
+@routes.get("/items/{item:int}/frame/{channel}")
+def frame(console: Signed, item: int, channel: str, hash: Annotated[str, Query(max_length=64)] = "") -> Response:
+    """A channel's own page of an item, a mail, for a frame that can do nothing. `hash`: of a submission, whose very
+    bytes are shown; without it the latest revision."""
+    items.require_visible(console.rt, console.person, item)
+    if hash:
+        shown = previews.of_submission(console.rt, item, hash)
+    else:
+        message = drafts.compose_unsubmitted(console.rt, item, items.history(console.rt, item).draft)
+        shown = previews.of_message(console.rt, message, [channel])
+    view = next((one.view for one in shown if one.channel == channel), None)
+    if view is None or not view.document:
+        raise HTTPException(404)
+    return HTMLResponse(view.document, headers={"Content-Security-Policy": FRAMED})

@@ -28,6 +28,7 @@ from web.portal.words import file_path
 _CELL_ENDS = re.compile(r"</t[hd]>(?=\s*<t[hd])")
 _LINE_ENDS = re.compile(r"</(?:h[2-5]|p|tr)>|<br ?/?>")
 _TAG = re.compile("<[^>]*>")
+LOOKED_AT = 20_000  # characters of a text in which an excerpt is looked for
 LARGEST_SKIP = 10_000  # of a search; who looks for the ten-thousandth hit narrows the search instead
 
 INTRODUCTION = """政务信息公开目录的只读接口，供手机应用使用。无需登录，不限来源（CORS），支持 `ETag` 与 gzip。
@@ -82,18 +83,18 @@ class Summary(_Shape):
     url: str = Field(description="供人阅读的永久网址", examples=["https://www.example.gov.cn/i/7"])
     index_number: str = Field(description="索引号", examples=["370303/2026-00007"])
     title: str = Field(examples=["关于农村数字电视改造期间临时停播的公告"])
-    summary: str = Field(description="内容概述")
-    publisher: str = Field(description="发布机构")
-    department: str = Field(description="公开部门")
+    summary: str = Field(description="内容概述", examples=["3月5日9时至12时，马尚镇部分村居停播。"])
+    publisher: str = Field(description="发布机构", examples=["张店区广播电视局"])
+    department: str = Field(description="公开部门", examples=["技术科"])
     item_type: str = Field(description="体裁", examples=["公告"])
-    theme: str = Field(description="主题分类")
+    theme: str = Field(description="主题分类", examples=["广播电视"])
     document_number: str = Field(description="文号", examples=["张广发〔2026〕12号"])
     validity: str = Field(description="有效性", examples=["有效"])
     columns: list[str] = Field(description="所在栏目，见 /columns", examples=[["notices"]])
     in_app_feed: bool = Field(description="本单位另行推送到应用的信息（/feed.json），适合放在首页或推送通知")
-    formed_on: date = Field(description="生成日期")
-    published_at: Moment = Field(description="首次公开的时间，更正后不变")
-    changed_at: Moment = Field(description="最近一次公开或更正的时间")
+    formed_on: date = Field(description="生成日期", examples=["2026-03-01"])
+    published_at: Moment = Field(description="首次公开的时间，更正后不变", examples=["2026-03-02T01:30:00Z"])
+    changed_at: Moment = Field(description="最近一次公开或更正的时间", examples=["2026-03-02T01:30:00Z"])
 
 
 class FullItem(Summary):
@@ -243,7 +244,7 @@ def look(
     found, count = listing.found(portal.storage, wanted, skip, limit)
     hits = [
         Hit(item=_summary(portal, one), title=_pieces(one.row.title, q),
-            excerpt=_pieces(search.snippet(search.plain(json.loads(body)["html"]), q), q))
+            excerpt=_pieces(search.snippet(plain(json.loads(body)["html"])[:LOOKED_AT], q), q))
         for one, body in found
     ]  # fmt: skip
     following = skip + limit if skip + limit < min(count, LARGEST_SKIP) else None
@@ -263,7 +264,7 @@ def changes(
     if not since:
         return _answer(Changes(changes=[], more=False, cursor=_cursor(newest, at)))
     begin = _begin(portal, since)
-    changed, more = listing.changes(portal.storage, begin, limit)
+    changed, more = listing.changes(portal.storage, begin, newest, limit)
     shown = [
         ItemChange(what=_what(one), number=one.number, at=one.at,
                    item=_summary(portal, one.listed) if one.listed else None)

@@ -133,7 +133,8 @@ def change_words(connection: Connection, ordinal: int, before: set[str], after: 
     kept: dict[bytes, bytes] = {}
     for some in _batches(changing, 1000):
         read = select(words.c.term, words.c.bits).where(words.c.block == block, words.c.term.in_(some))
-        kept.update(connection.execute(read).tuples().all())
+        for term, bits in connection.execute(read):
+            kept[term] = bits
     added, changed, emptied = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
     for term, comes in changing.items():
         old = kept.get(term, b"")
@@ -352,7 +353,7 @@ class Catalogue:
         """Put the sets of terms together from their blocks."""
         sets: dict[bytes, bytearray] = {}
         read = select(words.c.term, words.c.block, words.c.bits).where(words.c.block.in_(self._blocks), which)
-        for term, block, bits in self._connection.execute(read).tuples():
+        for term, block, bits in self._connection.execute(read).all():
             whole = sets.get(term)
             if whole is None:
                 whole = sets[term] = bytearray(_WHOLE * len(self._blocks))

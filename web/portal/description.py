@@ -61,7 +61,7 @@ def problems(*refusals: tuple[int, str]) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": why, "content": schema} for status, why in refusals}
 
 
-def signed(*, fenced: bool = False, body: bool = False) -> dict[str, Any]:
+def signed(*, fenced: bool = False, writes: bool = False) -> dict[str, Any]:
     """What a route says of its headers and refusals: arguments of the decorator that makes it one."""
     headers = [
         _header(signing.SIGNATURE, "^[0-9a-f]{64}$"),
@@ -77,14 +77,14 @@ def signed(*, fenced: bool = False, body: bool = False) -> dict[str, Any]:
             (404, "bad_number"),
             (409, "generation_superseded, generation_conflict, or file_missing: an attachment was not stored before"),
         ]
-    if body:
+    if writes:
         refusals += [(413, "too_large"), (422, "hash_mismatch, or bad_document with the place of the first fault")]
     return {"openapi_extra": {"parameters": headers}, "responses": problems(*refusals)}
 
 
 def written(media_type: str = "", *documents: type[BaseModel], fenced: bool = True) -> dict[str, Any]:
     """A signed write, with or without a body."""
-    route = signed(fenced=fenced, body=bool(media_type))
+    route = signed(fenced=fenced, writes=True)
     if media_type:
         schema: dict[str, Any] = {"type": "string", "format": "binary"}
         if documents:

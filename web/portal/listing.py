@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Connection, case, exists, func, or_, select
+from sqlalchemy import Connection, exists, func, select
 
 from web.portal.catalogue import Wanted, highest
 from web.portal.storage import Kind, Row, Slot, Storage
@@ -62,21 +61,22 @@ def bodies(
         bits = storage.look(connection).bits(wanted)
         if before is not None:
             bits &= (1 << before) - 1
-        ordinals = highest(bits, 0, size)
-        live = catalogue.c.ordinal.in_(ordinals) & slots.c.body.is_not(None)
-        here = (slots.c.kind == Kind.ITEM) & (slots.c.number == catalogue.c.number)
-        lengths = select(catalogue.c.ordinal, func.length(slots.c.body)).join_from(catalogue, slots, here).where(live)
-        fitting, total = list[int](), 0
-        for ordinal, length in connection.execute(lengths.order_by(catalogue.c.ordinal.desc())):
-            total += length
+        # Number by number: joined in one query, SQLite walks through all slots to meet a few.
+        places = _places(connection, highest(bits, 0, size))
+        live = (slots.c.kind == Kind.ITEM) & slots.c.body.is_not(None)
+        query = select(slots.c.number, func.length(slots.c.body)).where(live, slots.c.number.in_(places.values()))
+        lengths = {row.number: row[1] for row in connection.execute(query)}
+        fitting, total = dict[int, int](), 0
+        for ordinal, number in places.items():
+            total += lengths.get(number, 0)
             if fitting and total > largest:
                 break
-            fitting.append(ordinal)
+            fitting[ordinal] = number
         fields = [slots.c[name] for name in Slot.__dataclass_fields__]
-        query = select(*fields).join_from(catalogue, slots, here).where(catalogue.c.ordinal.in_(fitting))
-        rows = connection.execute(query.order_by(catalogue.c.ordinal.desc())).all()
-    following = fitting[-1] if fitting and bits.bit_count() > len(fitting) else None
-    return [Slot(*row) for row in rows], following
+        rows = connection.execute(select(*fields).where(live, slots.c.number.in_(fitting.values())))
+        found = {row.number: Slot(*row) for row in rows}
+    following = min(fitting) if fitting and bits.bit_count() > len(fitting) else None
+    return [found[number] for number in fitting.values() if number in found], following
 
 
 def sizes(storage: Storage, hashes: Sequence[str]) -> dict[str, int]:
@@ -103,30 +103,21 @@ def one(storage: Storage, number: int) -> Listed | None:
         return next(iter(_listed(connection, list(connection.execute(query).scalars()))), None)
 
 
-def changes(storage: Storage, since: int, size: int) -> tuple[list[Changed], bool]:
-    """What became of items after a change, each with what became of it last, in the order in which it did; and whether
-    there is more. What never was public is left out."""
-    item, entry = slots.alias("item"), slots.alias("entry")
-    last = case((func.coalesce(entry.c.change, 0) > item.c.change, entry.c.change), else_=item.c.change)
-    query = (
-        select(item.c.number, last, item.c.changed_at, item.c.shown_since, item.c.body.is_(None), catalogue.c.ordinal)
-        .join_from(item, entry, (entry.c.kind == Kind.ENTRY) & (entry.c.number == item.c.number), isouter=True)
-        .join(catalogue, catalogue.c.number == item.c.number)
-        .where(
-            item.c.kind == Kind.ITEM,
-            item.c.number.in_(select(slots.c.number).where(or_(*(_after(kind, since) for kind in Kind)))),
-        )
-        .order_by(last)
-        .limit(size + 1)
-    )
+def changes(storage: Storage, since: int, until: int, size: int) -> tuple[list[Changed], bool]:
+    """What became of items after one change up to another, each with what became of it last, in the order in which it
+    did; and whether there is more. What never was public is left out."""
     with storage.engine.connect() as connection:
-        rows = connection.execute(query).all()
-        shown = [row.ordinal for row in rows[:size] if not row[4]]
-        listed = {one.row.number: one for one in _listed(connection, shown)}
-    return [
-        Changed(number, change, at, at != shown_since, None if gone else listed.get(number))
-        for number, change, at, shown_since, gone, _ in rows[:size]
-    ], len(rows) > size
+        last = sorted(change for kind in Kind for change in _last_changes(connection, kind, since, until, size + 1))
+        numbers = {number: change for change, number in last[:size]}
+        query = select(slots.c.number, slots.c.changed_at, slots.c.shown_since, catalogue.c.ordinal)
+        item = (slots.c.kind == Kind.ITEM) & slots.c.number.in_(numbers)
+        rows = connection.execute(query.join(catalogue, catalogue.c.number == slots.c.number).where(item)).all()
+        listed = {one.row.number: one for one in _listed(connection, [row.ordinal for row in rows])}
+    changed = [
+        Changed(number, numbers[number], at, at != shown_since, listed.get(number))
+        for number, at, shown_since, _ in rows
+    ]
+    return sorted(changed, key=lambda one: one.change), len(last) > size
 
 
 def newest_change(storage: Storage) -> tuple[int, datetime]:
@@ -163,8 +154,31 @@ def pictures(storage: Storage, number: int) -> dict[str, Picture]:
         return {sha256: Picture(*facts) for sha256, *facts in connection.execute(query)}
 
 
-def _after(kind: Kind, since: int) -> Any:
-    return (slots.c.kind == kind) & (slots.c.change > since)
+def _last_changes(connection: Connection, kind: Kind, since: int, until: int, size: int) -> list[tuple[int, int]]:
+    """Changes of a kind of slots, each with its item's number, where they were the last of what became of that item:
+    what it is in the catalogue, and what it is in the app's feed, may have changed one after the other."""
+    others = slots.alias("others")
+    other_kind = Kind.ENTRY if kind is Kind.ITEM else Kind.ITEM
+    other = select(others.c.change).where(others.c.kind == other_kind, others.c.number == slots.c.number)
+    query = (
+        select(slots.c.change, slots.c.number)
+        .where(
+            slots.c.kind == kind,
+            slots.c.change > since,
+            slots.c.change <= until,
+            func.coalesce(other.scalar_subquery(), 0) < slots.c.change,
+            exists().where(catalogue.c.number == slots.c.number),  # it is or was public
+        )
+        .order_by(slots.c.change)
+        .limit(size)
+    )
+    return [(change, number) for change, number in connection.execute(query)]
+
+
+def _places(connection: Connection, ordinals: Sequence[int]) -> dict[int, int]:
+    """Numbers by ordinals, the highest first."""
+    query = select(catalogue.c.ordinal, catalogue.c.number).where(catalogue.c.ordinal.in_(ordinals))
+    return {row.ordinal: row.number for row in connection.execute(query.order_by(catalogue.c.ordinal.desc()))}
 
 
 def _listed(connection: Connection, ordinals: Sequence[int]) -> list[Listed]:

@@ -93,6 +93,16 @@ def description(portal: Portal) -> Response:
     return answer(_json(package), "application/json")
 
 
+@reading(routes, "/schema-{form}.json")
+def schema(form: Form) -> Response:
+    """What the fields are (Frictionless Table Schema)."""
+    fields = [
+        {"name": name if form is Form.CSV else key, "title": name, "type": kind, "description": text}
+        for key, (name, kind, text) in FIELDS.items()
+    ]
+    return answer(_json({"fields": fields}), "application/json")
+
+
 @reading(routes, "/catalogue-{month}.{form}")
 def of_month(portal: Portal, month: str, form: Form) -> Response:
     there = months(portal.storage)
@@ -166,12 +176,7 @@ def _resource(base: str, month: Month, form: Form) -> dict[str, Any]:
         "format": form,
         "mediatype": "text/csv" if csv_ else "application/json",
         "encoding": "utf-8",
-        "schema": {
-            "fields": [
-                {"name": name if csv_ else key, "title": name, "type": kind, "description": text}
-                for key, (name, kind, text) in FIELDS.items()
-            ]
-        },
+        "schema": f"{base}/open-data/schema-{form}.json",
     }
 
 

@@ -106,8 +106,8 @@ def home(portal: Portal, page: Annotated[int, Query(ge=1, le=1_000_000)] = 1) ->
 
 @routes.api_route("/catalogue", methods=["GET", "HEAD"])
 def catalogue(portal: Portal, asked: Annotated[Asked, Query()]) -> Response:
-    if asked.q:
-        return missing(portal)
+    if asked.words:
+        return RedirectResponse(portal.settings.base_path + asked.address("/search"), 303)
     return _list(portal, "/catalogue", asked, asked.wanted(), CATALOGUE, CATALOGUE.description)
 
 
@@ -221,6 +221,8 @@ def item(portal: Portal, number: int) -> Response:
     column = next((one for one in columns if one.id in _archives(portal)), columns[0] if columns else None)
     trail = (HOME, (column.name, f"/columns/{column.id}") if column else (CATALOGUE.name, "/catalogue"))
     pictures = [file for file in item.files if file.media_type in words.PICTURES]
+    papers = [file for file in item.files if file not in pictures]
+    in_newsletter = any(one.id == portal.office.newsletter for one in columns)
     return _page(
         portal,
         "item.html",
@@ -238,7 +240,8 @@ def item(portal: Portal, number: int) -> Response:
         slot=slot,
         item=item,
         pictures=pictures,
-        papers=[file for file in item.files if file not in pictures],
+        papers=papers,
+        issue=next((file for file in papers if file.media_type == "application/pdf"), None) if in_newsletter else None,
         measures=listing.pictures(portal.storage, number),
         history=[(change.at, words.BECAME[change.what]) for change in portal.storage.history(number)],
         corrected=_corrected(portal, item),

@@ -59,7 +59,7 @@ def highlight(text: str, query: str) -> list[tuple[str, bool]]:
     for begin, end in _hits(folded, query):
         first, last = origin[begin], origin[end - 1]
         marked[first : last + 1] = b"\1" * (last + 1 - first)
-    return [(text[slice(*same.span())], same[0][0] == 1) for same in re.finditer(rb"\0+|\1+", marked)]
+    return [(text[slice(*same.span())], same[0][0] == 1) for same in re.finditer(rb"\x00+|\x01+", marked)]
 
 
 def snippet(text: str, query: str, length: int = 120) -> str:

@@ -9,11 +9,11 @@ from sqlalchemy import func, select
 
 from web.portal.answers import answer, reading
 from web.portal.state import Portal
-from web.portal.storage import Storage
+from web.portal.storage import LARGEST_NUMBER, Storage
 from web.portal.tables import catalogue
 
 NAMESPACE = "http://www.sitemaps.org/schemas/sitemap/0.9"
-LARGEST = 50_000  # addresses in one file, which the protocol allows
+LARGEST = 10_000  # addresses in one file. The protocol allows 50,000; a file of so many is still kept in memory
 
 routes = APIRouter()
 
@@ -40,8 +40,8 @@ def standing_pages(portal: Portal) -> Response:
 
 
 @reading(routes, "/sitemap-{part:int}.xml")
-def items(portal: Portal, part: int = Path(ge=1, le=50_000)) -> Response:
-    """By number, 50,000 numbers in each: an old part only changes when one of its items does."""
+def items(portal: Portal, part: int = Path(ge=1, le=LARGEST_NUMBER // LARGEST + 1)) -> Response:
+    """By number, so many numbers in each: an old part only changes when one of its items does."""
     base = portal.settings.public_url
     shown = [(f"{base}/i/{number}", changed_at) for number, changed_at in _items(portal.storage, part)]
     if not shown:

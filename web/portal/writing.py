@@ -80,7 +80,7 @@ async def delete(request: Request, portal: Portal, collection: Collection, numbe
     return JSONResponse({"status": stored, "generation": generation})
 
 
-@routes.get("/health")
+@routes.get("/health", responses={503: {"description": "the database does not answer"}})
 async def health(request: Request, portal: Portal) -> JSONResponse:
     """Anyone may ask; who signs also learns whether the key is right. 503 soon when the database does not answer."""
     if signing.SIGNATURE in request.headers:

@@ -11,14 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email import message_from_bytes
-from email.generator import BytesGenerator
 from email.message import EmailMessage, Message
-from email.mime.base import MIMEBase
-from email.mime.multipart import MIMEMultipart
-from email.mime.text import MIMEText
 from email.policy import default
 from html import escape
-from io import BytesIO
 from pathlib import Path
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -28,6 +23,7 @@ from web.sandbox.store import Mail, Store
 LARGEST = 30_000_000  # bytes of one mail
 DOMAIN = "sandbox.invalid"  # RFC 2606: never a real one
 BODIES = ("plain", "html")
+BOUNDARY = "sandbox-returned-mail"
 
 
 @dataclass(frozen=True)
@@ -137,30 +133,25 @@ def _returned(sender: str, to: str, content: bytes) -> bytes | None:
     elif to.startswith("full"):
         status, words = "5.2.2", "552 5.2.2 mailbox full"
     elif to.startswith("spam"):
-        fields = f"Feedback-Type: abuse\r\nUser-Agent: sandbox\r\nVersion: 1\r\nOriginal-Rcpt-To: <{to}>\r\n"
+        fields = f"Feedback-Type: abuse\nUser-Agent: sandbox\nVersion: 1\nOriginal-Rcpt-To: <{to}>\n"
         return _report(sender, "feedback-report", fields, "这封邮件被收件人举报为垃圾邮件。", content)
     else:
         return None
     fields = (
-        f"Reporting-MTA: dns; {DOMAIN}\r\n\r\n"
-        f"Final-Recipient: rfc822; {to}\r\nAction: failed\r\nStatus: {status}\r\nDiagnostic-Code: smtp; {words}\r\n"
+        f"Reporting-MTA: dns; {DOMAIN}\n\n"
+        f"Final-Recipient: rfc822; {to}\nAction: failed\nStatus: {status}\nDiagnostic-Code: smtp; {words}\n"
     )
     return _report(sender, "delivery-status", fields, f"邮件没有投递到 {to}：{words}", content)
 
 
 def _report(sender: str, kind: str, fields: str, words: str, content: bytes) -> bytes:
-    report = MIMEMultipart("report", report_type=kind)
-    report["From"] = f"Mail Delivery System <MAILER-DAEMON@{DOMAIN}>"
-    report["To"] = sender
-    report["Subject"] = "Undelivered Mail Returned to Sender" if kind == "delivery-status" else "Abuse report"
-    report["Auto-Submitted"] = "auto-replied"
-    report.attach(MIMEText(words, "plain", "utf-8"))
-    machine = MIMEBase("message", kind)
-    machine.set_payload(fields)
-    report.attach(machine)
-    original = MIMEBase("text", "rfc822-headers")
-    original.set_payload(content.partition(b"\r\n\r\n")[0].decode("ascii", "replace"))
-    report.attach(original)
-    written = BytesIO()
-    BytesGenerator(written, mangle_from_=False).flatten(report)
-    return written.getvalue()
+    subject = "Undelivered Mail Returned to Sender" if kind == "delivery-status" else "Abuse report"
+    headers = content.replace(b"\r\n", b"\n").partition(b"\n\n")[0].decode("ascii", "replace")
+    return (
+        f"From: Mail Delivery System <MAILER-DAEMON@{DOMAIN}>\nTo: <{sender}>\nSubject: {subject}\n"
+        "Auto-Submitted: auto-replied\nMIME-Version: 1.0\n"
+        f'Content-Type: multipart/report; report-type={kind}; boundary="{BOUNDARY}"\n\n'
+        f"--{BOUNDARY}\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n{words}\n\n"
+        f"--{BOUNDARY}\nContent-Type: message/{kind}\n\n{fields}\n"
+        f"--{BOUNDARY}\nContent-Type: text/rfc822-headers\n\n{headers}\n\n--{BOUNDARY}--\n"
+    ).encode()

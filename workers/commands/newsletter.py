@@ -17,7 +17,7 @@ from pipeline.drafts import compose_unsubmitted, latest_revision, read_draft
 from pipeline.issues import ColumnLines, Figures, Line, Progress
 from pipeline.runtime import Runtime
 from pipeline.words import MARKS
-from workers.commands.common import DEFAULT_DATA, AsJson, Data, Open, Person, Reason, app, help_
+from workers.commands.common import DEFAULT_DATA, MOMENT, AsJson, Data, Open, Person, Reason, app, help_
 from workers.show import STYLES, Screen, local
 
 newsletter_app = typer.Typer(help=help_("newsletter"), no_args_is_help=True)
@@ -87,13 +87,14 @@ def preview(
 def submit(
     person: Person,
     name: IssueName = "",
+    at: Annotated[datetime | None, typer.Option("--at", formats=MOMENT, help=help_("issue_at"))] = None,
     reason_for: Annotated[list[str] | None, typer.Option("--reason-for", help=help_("reason_for"))] = None,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
     with Open(data, as_json) as here:
         why = {code.strip(): reason for code, _, reason in (one.partition("=") for one in reason_for or ())}
-        done = assembly.submit(here.rt, here.actor(person), issues.find(here.rt, name), why)
+        done = assembly.submit(here.rt, here.actor(person), issues.find(here.rt, name), why, here.moment(at))
         here.screen.json(asdict(done))
         here.screen.line("review.submitted", index_number=done.index_number, item=done.item_id, hash=done.hash)
         if not as_json:
@@ -236,14 +237,15 @@ def _columns(screen: Screen, columns: tuple[ColumnLines, ...], left_out: tuple[i
     for column in columns:
         screen.console.print(Text(column.name, "bold"))
         for place, one in enumerate(column.entries, 1):
-            text = Text(f"  {place}. {one.item}  {one.heading}（{one.department}）")
+            text = Text(f"  {place}. {one.heading}（{one.department}，{screen.say('word.item_id')} {one.item}）")
             if one.change is not None:
                 text.append(f"  {screen.say(f'entry_change.{one.change}')}", "yellow")
             screen.console.print(text, soft_wrap=True)
     if left_out:
         screen.console.print(Text(screen.say("newsletter.not_in_it"), "bold"))
         for one in left_out:
-            screen.console.print(Text(f"  {one.item}  {one.heading}", "dim"), soft_wrap=True)
+            named = f"  {one.heading}（{screen.say('word.item_id')} {one.item}）"
+            screen.console.print(Text(named, "dim"), soft_wrap=True)
 
 
 def _status(screen: Screen, rt: Runtime, line: Line, parts: list[Progress], figures: list[Figures]) -> None:
@@ -259,11 +261,11 @@ def _status(screen: Screen, rt: Runtime, line: Line, parts: list[Progress], figu
         screen.console.print(text, soft_wrap=True)
     for each in figures:
         table = Table(title=rt.channels[each.channel].section.label, title_justify="left", header_style="bold")
-        for name in ("domain", "total", "sent", "failed", "in_doubt", "opted_out"):
+        for name in ("domain", "total", "sent", "failed", "bounced", "in_doubt", "opted_out"):
             table.add_column(screen.say(f"newsletter.{name}"), justify="left" if name == "domain" else "right")
         for row in (*each.domains[:20], each.whole):
             domain = row.domain or (screen.say("newsletter.whole") if row is each.whole else "—")
-            counts = (row.total, row.sent, row.failed, row.in_doubt, row.opted_out)
+            counts = (row.total, row.sent, row.failed, row.bounced, row.in_doubt, row.opted_out)
             table.add_row(domain, *(str(count) for count in counts))
         screen.console.print(table)
 

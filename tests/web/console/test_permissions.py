@@ -55,6 +55,7 @@ TABLE = {
     "GET /items/{item}": INSIDE,
     "GET /items/{item}/files/{sha256}": INSIDE,
     "GET /items/{item}/preview/{channel}": INSIDE,
+    "GET /items/{item}/frame/{channel}": INSIDE,
     "GET /items/{item}/proof": INSIDE,
     "GET /items/{item}/scans/{sha256}": INSIDE,
     "POST /items/{item}/compare": WRITERS,

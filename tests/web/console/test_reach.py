@@ -2,6 +2,7 @@
 
 import re
 
+from pipeline.models import Posting
 from tests.channels.recording import Fault, set_faults
 from tests.web.console.conftest import Office, Person
 
@@ -98,3 +99,32 @@ def test_what_is_in_doubt_is_settled_by_a_person_with_a_reason(office: Office) -
     done = wang.post(f"/items/{item}/settle", {"channel": "sms", "sent": "yes", "reason": "问过运营商"})
     assert "已认定 1 项" in done
     assert office.bureau.cell(item, "sms").counts == {"accepted": 1}
+
+
+def test_a_posting_keeps_its_photo_which_only_the_office_sees(office: Office) -> None:
+    item = office.bureau.publish("web", "board")
+    office.bureau.work()
+    wang = office.sign_in("wang")
+    text = {"photo": ("说明.txt", "不是照片".encode(), "text/plain")}
+    assert "不是照片" in wang.post(f"/items/{item}/post", {"place": "一楼"}, 409, files=text)
+    photo = {"photo": ("IMG_0001.JPG", b"\xff\xd8\xff photo", "image/jpeg")}
+    page = wang.post(f"/items/{item}/post", {"place": "一楼"}, files=photo)
+    address = re.search(r'<img src="([^"]+/scans/\w{64})" alt="张贴在一楼的照片"', page)
+    assert address
+    answer = wang.session.get(wang.url + address[1], timeout=10)
+    assert (answer.content, answer.headers["Content-Type"]) == (b"\xff\xd8\xff photo", "image/jpeg")
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    other = office.bureau.publish("web")
+    wang.get(address[1].replace(f"/items/{item}/", f"/items/{other}/"), 404)
+    assert "已登记张贴" in wang.post(f"/items/{item}/post", {"place": "二楼"})  # a photo is no duty
+    with office.bureau.rt.reading() as db:
+        assert [bool(one.photo_sha256) for one in db.query(Posting).order_by(Posting.id)] == [True, False]
+
+
+def test_a_clerk_reads_words_and_the_raw_answer_only_when_asked(office: Office) -> None:
+    item = office.bureau.publish("web", "board")
+    office.bureau.work()
+    page = office.sign_in("wang").get(f"/items/{item}/reach")
+    assert "对方已收下，随后从外部核实。" in page and "已生成打印文件，等待张贴或揭下。" in page
+    shown = re.sub(r"<details class=\"raw\">.*?</details>", "", page, flags=re.S)
+    assert "原始回应" in page and "原始回应" not in shown

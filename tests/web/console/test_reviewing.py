@@ -1,6 +1,7 @@
 """Reviews in the console: seen exactly as it will go out, decided by whose turn it is, one after another."""
 
 import re
+from collections.abc import Callable
 
 from pipeline import review
 from tests.web.console.conftest import Office
@@ -101,3 +102,48 @@ def test_an_author_of_another_department_is_shown_nothing(office: Office) -> Non
     zhao = office.sign_in("zhao")
     assert "别的部门的" not in zhao.get("/reviews")
     zhao.get(f"/items/{item}/review", 404)
+
+
+SCAN = {"scan": ("审查单.pdf", b"%PDF-1.7 scan", "application/pdf")}
+
+
+def test_what_was_signed_on_paper_is_entered_whatever_was_ticked(office: Office) -> None:
+    first, second, third = (office.bureau.write(title=f"第{n}条") for n in "一二三")
+    hashes = {item: office.bureau.submit(item, *BOTH) for item in (first, second, third)}
+    wang = office.sign_in("wang")
+
+    def enter(item: int, status: int = 200, **given: str) -> str:
+        form = {"person": "li", "hash": hashes[item][:12], **given}
+        return wang.post(f"/items/{item}/paper", form, status, files=SCAN)
+
+    assert "请选择审查单上签署的意见" in enter(first, 409)
+    assert "纸质通过意见已登记" in enter(first, signed="approve")
+    assert "请写明理由" in enter(second, 409, signed="return")
+    assert "纸质审查意见已登记（代录）" in enter(second, signed="return", reason="缺少附件")
+    assert "须写明法定理由" in enter(third, 409, signed="refuse", reason="内部台账")
+    enter(third, signed="refuse", reason="内部台账", ground="16_internal_affairs")
+    page = wang.get(f"/items/{second}")
+    assert "李信息员" in page and "王编辑代录" in page and "缺少附件" in page
+    scan = re.search(rf'href="(/items/{second}/scans/\w{{64}})"', page)
+    assert scan
+    answer = wang.session.get(wang.url + scan[1], timeout=10)
+    assert answer.content == SCAN["scan"][1] and answer.headers["Content-Disposition"].startswith("attachment;")
+    assert "李信息员 退回" in office.sign_in("zhao").get("/") and office.bureau.state_of(third) == "refused"
+
+
+def test_a_mail_is_reviewed_as_it_will_look_in_a_frame_that_can_do_nothing(open_console: Callable[..., Office]) -> None:
+    mail = {"kind": "mail", "label": "邮件", "host": "127.0.0.1", "security": "none", "sender": "gd@gd.example"}
+    office = open_console(channels={"mail": mail})
+    item = office.bureau.write(title="试播<b>通知")
+    hash = office.bureau.submit(item, "web", "mail")
+    li = office.sign_in("li")
+    page = li.get(f"/items/{item}/review")
+    address = f"/items/{item}/frame/mail?hash={hash}"
+    assert page.count(f'<iframe class="phone-frame" sandbox title="手机上" src="{address}"') == 1
+    answer = li.session.get(li.url + address, timeout=10)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "试播&lt;b&gt;通知" in answer.text and "unsubscribe}}" not in answer.text
+    assert "default-src 'none'" in policy and policy.endswith("sandbox")
+    li.get(f"/items/{item}/frame/web", 404)
+    li.get(f"/items/{item}/frame/mail?hash=0000", 404)
+    assert "iframe" in office.sign_in("zhao").get(f"/items/{item}/preview/mail")

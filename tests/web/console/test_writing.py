@@ -1,6 +1,7 @@
 """Writing in the console: nothing that is typed is lost, and what is previewed is what is submitted."""
 
 import re
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,13 @@ import requests
 from sqlalchemy import delete, func, select
 
 from channels.contract import File
-from pipeline import drafts, items, review, working_copy
+from pipeline import attachments, drafts, items, review, working_copy
 from pipeline.models import Item, Revision, SignedIn, StoredRendition, Submission
 from pipeline.models import WorkingCopy as WorkingCopyRow
 from tests.office import TEXT, Bureau
 from tests.pipeline.papers import PNG, cell, document, p, row, style, styled, table
 from tests.web.console.conftest import PASSWORD, Office, Person
+from web.console import writing
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -307,6 +309,58 @@ def submission(bureau: Bureau) -> tuple[Submission, set[str]]:
         last = db.scalars(select(Submission).order_by(Submission.id.desc()).limit(1)).one()
         stored = db.scalars(select(StoredRendition.channel).where(StoredRendition.submission_id == last.id))
         return last, set(stored)
+
+
+def test_what_attachments_hold_is_told_while_the_text_is_typed(office: Office) -> None:
+    zhao = office.sign_in("zhao")
+    page = zhao.get("/items/new")
+    secret = {"new_files": ("名单.txt", "张三 370303198001010012\n".encode(), "text/plain")}
+    added = zhao.session.post(
+        f"{zhao.url}/writing/files", {**form_of(page), "act": "add", "csrf": zhao.csrf()}, files=secret, timeout=20
+    ).json()
+    key = re.search(r'name="file" value="([^"]+)"', added["files"])
+    assert key
+    typed = {**form_of(page), "title": "名单", "text": "一、名单见附件。", "copy": added["copy"], "file": key[1]}
+    shown = zhao.post("/writing/preview?part=1", typed)
+    assert "附件“名单.txt”有居民身份证号码 1 处" in shown and "198001010012" not in shown
+    other = office.sign_in("wang")  # who names it by its hash learns nothing of it
+    assert "名单.txt" not in other.post("/writing/preview?part=1", {**typed, "copy": ""})
+
+
+def test_an_attachment_that_takes_long_is_told_of_later(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(content: bytes) -> attachments.Inside:
+        begun.set()
+        go_on.wait(20)
+        return attachments.Inside(("370303198001010012",))
+
+    monkeypatch.setattr(attachments, "_look", slow)
+    monkeypatch.setattr(writing, "LOOK_SECONDS", 0.2)
+    item = office.bureau.write(files=(File("慢.bin", "application/octet-stream", b"slow file"),))
+    zhao = office.sign_in("zhao")
+    typed = form_of(zhao.get(f"/items/{item}/edit"))
+    first = zhao.post("/writing/preview?part=1", typed)
+    assert begun.wait(5) and "正在检查附件：慢.bin" in first and 'data-again="yes"' in first
+    monkeypatch.setattr(writing, "LOOK_SECONDS", 20.0)
+    go_on.set()
+    second = zhao.post("/writing/preview?part=1", typed)
+    assert "附件“慢.bin”有居民身份证号码 1 处" in second and "正在检查附件" not in second
+
+
+def test_a_document_that_no_longer_applies_says_so_everywhere(office: Office) -> None:
+    item = office.bureau.publish("web")
+    office.bureau.work("web")
+    zhao = office.sign_in("zhao")
+    page = zhao.get(f"/items/{item}/correct")
+    assert 'name="validity"' in page and form_of(page)["validity"] == "有效"
+    assert "没有“过期”这种有效性" in save(zhao, f"/items/{item}/correct", page, 409, validity="过期")
+    save(zhao, f"/items/{item}/correct", page, validity="废止")
+    assert latest(office.bureau, item).validity == "废止"
+    office.bureau.submit(item)
+    seen = office.sign_in("li").get(f"/items/{item}/review")
+    assert "有效性" in seen and "有效</del>" in seen and "废止</ins>" in seen  # among the changes, too
+    assert "废止" in zhao.get(f"/items/{item}")
 
 
 def test_a_submission_begins_with_the_channels_of_its_type_and_sms_off(open_console: Callable[..., Office]) -> None:

@@ -8,7 +8,20 @@ from fastapi import APIRouter, File, Form, Path, Query, Response, UploadFile
 from pydantic import BaseModel, Field
 
 from channels.contract import File as Attachment
-from pipeline import numbers, phrases, proof, referrals, review, review_sheet, scans, spreadsheets, staff, subscribers
+from pipeline import (
+    links,
+    numbers,
+    phrases,
+    proof,
+    referrals,
+    review,
+    review_sheet,
+    scans,
+    spreadsheets,
+    staff,
+    standing,
+    subscribers,
+)
 from pipeline.decisions import Refused
 from pipeline.models import ReferralKind
 from pipeline.states import Ground
@@ -127,6 +140,40 @@ class NumbersOut(BaseModel):
     counted_at: datetime | None
 
 
+class ColumnOut(BaseModel):
+    """One column of a public side. `id` "*": the channel as a whole; `days`: since its last update; `stale`: the side
+    did not answer lately."""
+
+    channel: str
+    id: str
+    name: str
+    items: int
+    updated_at: datetime | None
+    days: int | None
+    limit_days: int | None
+    level: standing.Level
+    read_at: datetime
+    stale: bool
+
+
+class DeadLinkOut(BaseModel):
+    url: str
+    page: str
+    pages: int
+    code: str
+    facts: dict[str, str]
+    since: datetime
+
+
+class StandingOut(BaseModel):
+    """`walked_at` None: nobody looked for dead links yet."""
+
+    columns: list[ColumnOut]
+    walked_at: datetime | None
+    walked_all: bool
+    dead_links: list[DeadLinkOut]
+
+
 class PersonIn(Shape):
     """What is to be; left out: as it was."""
 
@@ -215,9 +262,10 @@ def list_subscribers(
     words: Annotated[str, Query(max_length=80)] = "",
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     size: Annotated[int, Query(ge=1, le=200)] = 50,
+    group: Annotated[str, Query(max_length=40, description="Only those who are told of what goes to it")] = "",
 ) -> SubscribersOut:
     """Subscribers by a whole number, its last four digits or a name; numbers are masked."""
-    found = subscribers.search(called.rt, called.actor, channel, words, page, size)
+    found = subscribers.search(called.rt, called.actor, channel, words, page, size, group)
     return SubscribersOut(total=found.total, subscribers=[SubscriberOut(**asdict(one)) for one in found.lines])
 
 
@@ -280,6 +328,21 @@ def end_word(called: Called, id: ItemNumber) -> Done:
     """Look for it no more."""
     phrases.end(called.rt, called.actor, id)
     return Done()
+
+
+@routes.get("/standing", tags=["office"], operation_id="readStanding")
+def read_standing(called: Called) -> StandingOut:
+    """How fresh each column of the public sides is, and which links lead nowhere, as last seen."""
+    walked = links.report(called.rt)
+    return StandingOut(
+        columns=[ColumnOut(**asdict(one)) for one in standing.lines(called.rt)],
+        walked_at=walked.at if walked else None,
+        walked_all=walked is not None and walked.complete,
+        dead_links=[
+            DeadLinkOut(url=one.url, page=one.page, pages=one.pages, since=one.since, **one.error)
+            for one in (walked.dead if walked else ())
+        ],
+    )
 
 
 @routes.get("/numbers", tags=["office"], operation_id="readNumbers")

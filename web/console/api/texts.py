@@ -76,13 +76,15 @@ class Written(BaseModel):
 
 
 class Submission(Shape):
-    """`channels` left out: those in force. `reasons`: of what the checks question, by the finding's code."""
+    """`channels` left out: those in force. `reasons`: of what the checks question, by the finding's code. `groups`: of
+    subscribers, by id or name; left out: those of the item's type."""
 
     channels: Annotated[list[Short], Field(max_length=50)] | None = None
     publish_at: Moment | None = None
     disclosure: Disclosure = Disclosure.PROACTIVE
     ground: Ground | None = None
     reasons: Annotated[dict[Short, Short], Field(max_length=100, default_factory=dict)]
+    groups: Annotated[list[Short], Field(max_length=50)] | None = None
 
 
 class Submitted(BaseModel):
@@ -143,7 +145,7 @@ class Done(BaseModel):
 
 
 class ViewOut(BaseModel):
-    """What people will see on one channel; `pages`: how many printed pages."""
+    """What people will see on one channel; `pages`: how many printed pages; `groups`: of subscribers, by name."""
 
     channel: str
     label: str
@@ -152,6 +154,7 @@ class ViewOut(BaseModel):
     messages: list[str]
     pages: int
     recipients: int | None
+    groups: list[str]
     findings: list[FindingOut]
 
 
@@ -259,7 +262,8 @@ def submit_item(called: Called, item: ItemNumber, given: Submission) -> Submitte
     if given.publish_at is not None and given.publish_at.tzinfo is None:
         raise Refused("review.naive_time")
     done = review.submit(
-        called.rt, called.actor, item, given.channels, given.publish_at, given.disclosure, given.ground, given.reasons
+        called.rt, called.actor, item, given.channels, given.publish_at, given.disclosure, given.ground, given.reasons,
+        given.groups,
     )  # fmt: skip
     warnings = [FindingOut.of(one) for one in done.warnings]
     return Submitted(item=item, index_number=done.index_number, hash=done.hash, warnings=warnings)
@@ -297,7 +301,7 @@ def view_item(called: Called, item: ItemNumber) -> list[ViewOut]:
     shown = previews.of_submission(called.rt, item, desk.submission(called.rt, item).hash)
     return [
         ViewOut(
-            channel=one.channel, label=one.label, recipients=one.recipients,
+            channel=one.channel, label=one.label, recipients=one.recipients, groups=list(one.groups),
             title=one.view.title if one.view else "", html=one.view.html if one.view else "",
             messages=list(one.view.messages) if one.view else [], pages=len(one.view.pages) if one.view else 0,
             findings=[FindingOut.of(finding) for finding in one.findings],
