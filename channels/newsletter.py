@@ -38,8 +38,8 @@ WHOLE, EXCERPT = 200, 130  # characters: an entry up to the first stands whole i
 
 
 def printed(message: Message, fonts_dir: Path | None = None) -> Rendition:
-    """The issue as data for its pages, with its pictures. Raises Unrenderable when a character has no font, a picture
-    cannot be read or is missing, or the pages do not compile."""
+    """The issue as data for its pages, with its pictures. Raises Unrenderable when a character has no font, or a
+    picture cannot be read or is missing."""
     issue = _issue(message)
     pictures = _pictures(message, issue)
     data = {
@@ -77,9 +77,7 @@ def page(rendition: Rendition) -> dict[str, Any]:
         raise Rejected("newsletter.other_template", approved=data["template"], present=TEMPLATE)
     contents = {file.name: file for file in rendition.files}
     shown = [data["editorial_picture"]]
-    for column in data["columns"]:
-        for entry in column["entries"]:
-            shown.append(entry["picture"])
+    shown += [entry["picture"] for column in data["columns"] for entry in column["entries"]]
     for picture in filter(None, shown):
         picture["svg"] = _svg(contents[picture["name"]], picture["pixels"])
     return data

@@ -222,7 +222,8 @@ class GroupSection(Frozen):
     name: str = Field(min_length=1)
     about: str = ""  # a line for citizens
     item_types: tuple[str, ...] = ()
-    channels: tuple[str, ...] = ()  # offered on these only; left out: on every channel of the form
+    # offered on these only, as far as the office has them; left out: on every channel of the form
+    channels: tuple[str, ...] = ()
 
 
 class SubscriptionSection(Frozen):
@@ -427,8 +428,7 @@ class Settings(Frozen):
                 raise _wrong("config.unknown_type", type=item_type)
             if unknown := set(names) - self.channels.keys():
                 raise _wrong("config.unknown_default", type=item_type, channel=", ".join(sorted(unknown)))
-        form = self.subscription or SubscriptionSection()
-        for name in (*form.channels, *(name for group in form.groups for name in group.channels)):
+        for name in self.subscription.channels if self.subscription else ():
             if name not in self.channels:
                 raise _wrong("config.unknown_subscription", channel=name)
         if self.newsletter is not None:

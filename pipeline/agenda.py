@@ -132,5 +132,5 @@ def _entries(rt: Runtime, person: Person, begin: date, end: date) -> Iterator[En
         issue = made.get(nominal)
         day = issue.out_on if issue is not None else out.day  # one that was assembled keeps its day
         if nominal not in skipped and begin <= day <= end:
-            item = issue.item_id if issue is not None and issue.item_id in titles else 0
+            item = (issue.item_id if issue is not None and issue.item_id in titles else None) or 0
             yield Entry(day, Kind.NEWSLETTER, item, titles.get(item, ""), None, nominal.isoformat(), out.provisional)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, time
 from types import MappingProxyType
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -31,7 +31,7 @@ from pipeline.arrangement import (
 )
 from pipeline.decisions import Actor, Decision, Refused, audit, permit, plain
 from pipeline.drafts import Draft, latest_revision, read_draft
-from pipeline.models import IssueEntry, Publication, SkippedIssue, StoredIssue
+from pipeline.models import IssueEntry, Publication, SkippedIssue, StoredIssue, Submission
 from pipeline.newsletter_days import before, dates
 from pipeline.review import Submitted
 from pipeline.rulings import piece_of
@@ -104,7 +104,9 @@ def build(rt: Runtime, actor: Actor, issue_id: int) -> Built:
         if draft is None or item_id is None:
             item_id, number = review.create(rt, actor, _new(rt, actor, newsletter, after), record), 1
         elif after != before:
-            number = review.edit(rt, actor, item_id, _with(draft, after), revision, record)
+            today = rt.now().astimezone(rt.settings.zone).date()  # the clock may have been ahead when it was made
+            draft = replace(_with(draft, after), formed_on=min(draft.formed_on, today))
+            number = review.edit(rt, actor, item_id, draft, revision, record)
         else:
             with rt.writing() as db:
                 record(db, item_id)
@@ -116,17 +118,20 @@ def build(rt: Runtime, actor: Actor, issue_id: int) -> Built:
 
 
 def build_due(rt: Runtime) -> list[int]:
-    """Build every issue whose cut-off has passed since it was last built, or that was never built; in the editor's name
-    that the office configured, in the order of their days. Returns the items. What cannot be built waits."""
+    """Build every issue whose cut-off has passed since it was last built, or that was never tried; in the name of the
+    editor that the office configured, in the order of their days. One for which there is nothing is not tried again.
+    Returns the items."""
     newsletter = rt.settings.newsletter
     if newsletter is None:
         return []
     with rt.reading() as db:
         skipped = select(SkippedIssue.nominal)
+        stages = (Stage.REVIEWING, Stage.APPROVED, Stage.WITHDRAWN)
+        begun = select(Submission.item_id).where(Submission.stage.in_(stages))
         due = db.scalars(
             select(StoredIssue)
             .where(StoredIssue.cut_off_at <= rt.now(), StoredIssue.nominal.not_in(skipped))
-            .where((StoredIssue.built_at.is_(None)) | (StoredIssue.built_at < StoredIssue.cut_off_at))
+            .where(_untried(rt.now()), or_(StoredIssue.item_id.is_(None), StoredIssue.item_id.not_in(begun)))
             .order_by(StoredIssue.nominal)
         ).all()
     built = []
@@ -135,8 +140,17 @@ def build_due(rt: Runtime) -> list[int]:
             actor = Actor(staff.person(rt, newsletter.editor), MACHINE)
             built.append(build(rt, actor, issue.id).item)
         except Refused as refused:
+            if refused.code == "issue.nothing":
+                with rt.writing() as db:
+                    db.get_one(StoredIssue, issue.id).built_at = rt.now()
             log.info("an issue was not built", extra={"event": "assembly.refused", "facts": {"why": refused.code}})
     return built
+
+
+def _untried(now: datetime) -> ColumnElement[bool]:
+    """Is an issue to be built at its cut-off still? What a clock that ran ahead did does not count."""
+    tried = StoredIssue.built_at
+    return or_(tried.is_(None), tried < StoredIssue.cut_off_at, tried > now)
 
 
 def _of(changes: Mapping[int, Change], kind: Change) -> tuple[int, ...]:
@@ -148,11 +162,11 @@ Offered = list[tuple[Source, datetime]]
 
 def _offered(rt: Runtime, db: Session, newsletter: NewsletterSection, issue: StoredIssue) -> Offered:
     """What became public before the cut-off and was offered to no issue yet, with the moment it was first seen, in that
-    order. What an earlier issue that was not built yet would take is left to that; nothing else is too old: what an
+    order. What an earlier issue that is still to be built would take is left to that; nothing else is too old: what an
     outage kept from one issue is in the next."""
     earlier = (
         select(func.max(StoredIssue.cut_off_at))
-        .where(StoredIssue.nominal < issue.nominal, StoredIssue.item_id.is_(None))
+        .where(StoredIssue.nominal < issue.nominal, StoredIssue.item_id.is_(None), _untried(rt.now()))
         .where(StoredIssue.nominal.not_in(select(SkippedIssue.nominal)))
     )
     after = db.scalar(earlier) or _beginning(rt, db, newsletter)

@@ -40,7 +40,6 @@ from pipeline.models import (
 )
 from pipeline.newsletter_days import Dates, dates, nominal_days
 from pipeline.runtime import Opened, Runtime
-from pipeline.slots import LATE
 from pipeline.sources import Change
 from pipeline.states import Stage, State
 
@@ -347,12 +346,10 @@ def _free(rt: Runtime, db: Session, issue: StoredIssue) -> None:
 
 def release(rt: Runtime, actor: Actor, issue_id: int) -> int:
     """Let go an issue that was approved or could be sent only after its time, and waits for a person. Returns how many
-    deliveries are due now. Raises Refused when none waits."""
+    deliveries are due now. Raises Refused when none waits, or when it waits for another text."""
     with rt.reading() as db:
         issue = _issue(db, issue_id)
-        held = select(func.count()).where(
-            Delivery.item_id == issue.item_id, Delivery.state == State.ON_HOLD, Delivery.reason == LATE
-        )
+        held = select(func.count()).where(Delivery.item_id == issue.item_id, Delivery.state == State.ON_HOLD)
         if issue.item_id is None or not db.scalar(held):
             raise Refused("issue.nothing_held", issue=numbers(issue.year, issue.number, issue.running))
     return operate.retry(rt, actor, issue.item_id)

@@ -41,7 +41,7 @@ from pipeline.claim import Claimed, Due, lease, look
 from pipeline.database import insert_for
 from pipeline.models import Attempt, AttemptEnd, ChannelStatus, Delivery, Suppression
 from pipeline.renditions import load_renditions
-from pipeline.rows import Line, apply, channel_status, follow_slots, lock, read_lines, standing, write_lines
+from pipeline.rows import Line, apply, channel_status, follow_slots, lock_these, read_lines, standing, write_lines
 from pipeline.runtime import Opened, Runtime
 from pipeline.states import Result, State, after_result, breaker, move
 
@@ -154,7 +154,7 @@ class _Round:
             if later:
                 _put_off(rt, db, later)
             if wave:  # else `record` locks all there is
-                lock(db, Delivery.id.in_([end.begun.row.id for end in finished] + [row.id for row in wave]))
+                lock_these(db, [end.begun.row.id for end in finished] + [row.id for row in wave])
             if finished:
                 record(rt, db, opened, finished)
             leased, settled = lease(rt, db, opened, due) if due else ([], 0)

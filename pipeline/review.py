@@ -285,7 +285,8 @@ def _approve_with(
             stored = db.scalars(select(StoredRendition).where(StoredRendition.submission_id == submission.id))
             renditions = {rendition.channel: rendition for rendition in stored}
             late = sources.approved_late(rt, db, item_id, submission)
-            followers = rulings.follow(rt, db, actor, item_id, issue)
+            # What is not in force is in no issue.
+            followers = rulings.follow(rt, db, actor, item_id, issue) if turn.in_force is not None else []
             want(rt, db, item_id, renditions, submission.publish_at, late or (), held_stays=late is not None)
             channels = sorted({*renditions, *followers})
     rt.wake(*channels)
@@ -497,7 +498,8 @@ def _turn(rt: Runtime, db: Session, actor: Actor, item: Item, decision: Decision
         raise Refused("review.nothing_waiting")
     given = _approvals(db, submission)
     role = review_role(rt, len(given))
-    represents = deputies.stands_in_for(rt, db, actor.person)
+    own = entitled(actor.person, role, item.department)  # then they need to stand in for nobody
+    represents = [] if own else deputies.stands_in_for(rt, db, actor.person)
     if names := deputies.in_whose_name(actor.person, represents, role, item.department):
         return _Turn(submission, found.get(Stage.APPROVED), given, names)
     if not any(role in one.roles for one in (actor.person, *represents)):

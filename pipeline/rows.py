@@ -49,7 +49,14 @@ class Line:
 
 _TABLE = cast(Table, Delivery.__table__)
 _WRITTEN = [field.name for field in fields(Line)][6:]  # from `state` on
-_READ_LINES = select(*(_TABLE.c[field.name] for field in fields(Line))).order_by(_TABLE.c.id)
+_THESE = _TABLE.c.id.in_(bindparam("ids", expanding=True))  # built once: that costs more than running it
+_READ_LINES = (
+    select(*(_TABLE.c[field.name] for field in fields(Line)))
+    .where(_THESE)
+    .order_by(_TABLE.c.id)
+    .with_for_update(key_share=True)
+)
+_LOCK = select(_TABLE.c.id).where(_THESE).order_by(_TABLE.c.id).with_for_update(key_share=True)
 _ANSWER = (
     select(AttemptEnd.reference)
     .where(AttemptEnd.delivery_id == _TABLE.c.id, AttemptEnd.number == bindparam("attempt"), AttemptEnd.reference != "")
@@ -65,8 +72,7 @@ _WRITE_LINES = (
 
 def read_lines(db: Session, ids: Collection[int]) -> list[Line]:
     """The lines of these rows, locked like `locked`."""
-    chosen = _READ_LINES.where(_TABLE.c.id.in_(ids)).with_for_update(key_share=True)
-    return [Line(*row) for row in db.connection().execute(chosen)]
+    return [Line(*row) for row in db.connection().execute(_READ_LINES, {"ids": list(ids)})]
 
 
 def write_lines(db: Session, moved: Collection[tuple[Line, int]]) -> None:
@@ -97,6 +103,12 @@ def lock(db: Session, *rows: ColumnElement[bool]) -> None:
     if db.get_bind().dialect.name == "sqlite":
         return
     db.execute(select(Delivery.id).where(*rows).order_by(Delivery.id).with_for_update(key_share=True))
+
+
+def lock_these(db: Session, ids: Collection[int]) -> None:
+    """The same by id."""
+    if db.get_bind().dialect.name != "sqlite":
+        db.connection().execute(_LOCK, {"ids": list(ids)})
 
 
 def standing(row: Delivery | Line) -> Standing:

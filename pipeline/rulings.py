@@ -66,10 +66,11 @@ def followed(
     rt: Runtime, item_id: int, replacement: Callable[[Session], Revision | None], decide: Callable[[Prepared | None], T]
 ) -> T:
     """Take a decision on an item together with what follows from it for the issue that has it. `replacement`: the
-    revision that will be in force afterwards; None: nothing will. `decide` calls `follow` in its transaction."""
-    for attempt in range(PATIENCE):
-        prepared = prepare(rt, item_id, replacement)
-        if prepared is not None and attempt == PATIENCE - 1:
+    revision that will be in force afterwards; None: nothing will. `decide` calls `follow` in its transaction.
+    Nothing is prepared before `follow` asks for it: hardly any item is in an issue when somebody decides about it."""
+    for attempt in range(1 + PATIENCE):
+        prepared = prepare(rt, item_id, replacement) if attempt else None
+        if prepared is not None and attempt == PATIENCE:
             prepared = replace(prepared, last=True)
         try:
             return decide(prepared)

@@ -32,7 +32,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from channels.contract import ChannelError, Evidence
 from channels.typst import Role, fonts
 from config.settings import Settings, secrets_of
-from pipeline import desk, health, notify, staff, workdays
+from pipeline import bounces, desk, health, notify, staff, workdays
 from pipeline.database import open_engine
 from pipeline.decisions import entitled
 from pipeline.metrics import overdue
@@ -178,7 +178,7 @@ def ledger(rt: Runtime) -> Iterable[Found]:
     yield from about
     if any(one.code in ("doctor.migrations_pending", "doctor.migrations_ahead") for one in about):
         return
-    for check in (processes, waiting, running_clocks, reviewers, mails, states_of_channels):
+    for check in (processes, waiting, running_clocks, reviewers, mails, returned, states_of_channels):
         yield from check(rt)
 
 
@@ -294,6 +294,21 @@ def mails(rt: Runtime) -> Iterable[Found]:
     for person, error in status.refused.items():
         found = unsafe("doctor.mail_refused", person=names.person(person))
         yield replace(found, cause=(str(error["code"]), error["facts"]))
+
+
+def returned(rt: Runtime) -> Iterable[Found]:
+    """Mails that came back: does anybody read them?"""
+    real = [one for one in rt.channels.values() if one.section.kind == "mail" and not one.section.rehearsal]
+    if rt.settings.bounces is None:
+        for opened in real:
+            yield unsafe("doctor.bounces_off", channel=_label(rt, opened.name))
+        return
+    status = bounces.status(rt)
+    if status.error is not None:
+        found = broken("doctor.bounces_fail", count=status.failures, last=_local(rt, status.last_success_at))
+        yield replace(found, cause=(str(status.error["code"]), status.error["facts"]))
+    elif status.last_success_at is not None:
+        yield well("doctor.bounces_well", last=_local(rt, status.last_success_at))
 
 
 def states_of_channels(rt: Runtime) -> Iterable[Found]:

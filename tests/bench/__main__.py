@@ -10,13 +10,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import measures
+from tests.bench import mail, measures
 from tests.bench.figures import Figure, show, write
 from tests.bench.newsletter_pdf import newsletter_pdf
 from tests.bench.portal import portal_page, portal_search
 
-MEASURES = (measures.chunks, measures.one_by_one, measures.approval, measures.growth)  # on each database
-ALONE = (measures.pages, newsletter_pdf, portal_page, portal_search)
+MEASURES = (measures.chunks, measures.one_by_one, measures.approval, mail.mails, measures.growth)  # on each database
+ALONE = (measures.pages, newsletter_pdf, portal_page, portal_search, mail.signing)
 
 
 def main() -> int:

@@ -51,11 +51,18 @@ class Scale:
     pages: int
     few: int  # items of the past in the smaller ledger
     many: int
+    mails: int  # on SQLite; a fifth of them on PostgreSQL
+    signings: int
     runs: int = 3
 
 
-FULL = Scale(items=1000, slow=1000, one_by_one=200, approvals=60, pages=60, few=250_000, many=2_500_000)
-QUICK = Scale(items=100, slow=200, one_by_one=40, approvals=10, pages=5, few=1_000, many=10_000, runs=1)
+FULL = Scale(
+    items=1000, slow=1000, one_by_one=200, approvals=60, pages=60, few=250_000, many=2_500_000, mails=100_000,
+    signings=300,
+)  # fmt: skip
+QUICK = Scale(
+    items=100, slow=200, one_by_one=40, approvals=10, pages=5, few=1_000, many=10_000, mails=2_000, signings=20, runs=1
+)
 
 
 @dataclass(frozen=True)

@@ -26,5 +26,5 @@ def test_a_short_bench_writes_down_plausible_figures(tmp_path: Path) -> None:
     ]
     for database in ("SQLite", "PostgreSQL"):
         barred = [one for one in figures if one["at_least"] or one["at_most"] if one["name"].endswith(database)]
-        assert len(barred) == 6, "chunks, the slow channel, approval, the growth of reach and claim, and the numbers"
+        assert len(barred) == 8, "chunks, the slow channel, approval, mails and their memory, growth, and the numbers"
     assert not list(tmp_path.glob("bench-*")), "it leaves nothing behind but its file"

@@ -170,6 +170,21 @@ def test_a_line_about_what_was_withdrawn_stands_in_every_form() -> None:
         assert "（本期有一则信息已撤下。）" in text
 
 
+def test_headings_of_any_rank_in_editorial_and_items_are_set_in_order_for_screen_readers() -> None:
+    skipping = (
+        Heading(3, "1.先出现第三级"),
+        Paragraph("甲。"),
+        Heading(1, "一、再出现第一级"),
+        Heading(4, "（1）第四级"),
+        Paragraph("乙。"),
+    )
+    message = changed(number(2), editorial=skipping)
+    columns = (Column("要闻", tuple(replace(entry(n), blocks=skipping) for n in (1, 2))),)
+    document = text_of(printed(changed(message, columns=columns)))
+    assert document.count("1.先出现第三级甲。一、再出现第一级（1）第四级乙。") == 3
+    assert document.count("先出现第三级") == 3  # not in the contents
+
+
 def test_text_that_looks_like_markup_is_text() -> None:
     odd = (
         "1. 数字开头。",

@@ -1,7 +1,9 @@
 """An issue follows what becomes of the items in it, whenever that happens: before, during and after its sending."""
 
+import io
 import json
 import threading
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from channels.contract import Channel, Finding, Message, Rendition, Severity, Unrenderable
-from pipeline import assembly, issues, operate, reach, review
+from pipeline import assembly, desk, issues, items, operate, proof, reach, review
 from pipeline.decisions import Refused
 from pipeline.drafts import latest_revision, read_draft
 from pipeline.issues import Phase
@@ -76,6 +78,8 @@ def test_an_item_withdrawn_while_its_issue_is_under_review_sends_that_back(offic
     assert caught.value.code == "review.nothing_waiting"
     page = issues.page(office.rt, issue)
     assert page.line.phase is Phase.DRAFT and [one.item for one in page.changed] == [bad]
+    waiting = desk.desk(office.rt, office.actor("wang").person).drafts
+    assert [one.state for one in waiting if one.item == item] == [desk.Unsubmitted.SOURCE_CHANGED]
     assembly.build(office.rt, office.actor("wang"), issue)
     office.approve(item, submitted(office, issue))
     go_to_sending(office, issue)
@@ -119,6 +123,12 @@ def test_an_item_withdrawn_before_the_sending_goes_to_nobody(office: Bureau) -> 
     assert len(sent) == 7 and all(BAD not in text_of(office, one) and GOOD in text_of(office, one) for one in sent)
     carrier = reach.item_reach(office.rt, bad).issue
     assert carrier is not None and carrier.dropped and good
+    assert [one.ruling for one in items.history(office.rt, item).rounds] == ["dropped", ""]
+    with zipfile.ZipFile(io.BytesIO(proof.of(office.rt, item, "zh"))) as archive:
+        record, told = json.loads(archive.read("record.json")), archive.read("发布证明.txt").decode()
+    last = record["submissions"][-1]
+    assert (last["by_rule"], last["about_item"], last["follows"]) == ("dropped", bad, before.hash)
+    assert f"按规则随信息 {bad} 的撤下或更正而改" in told
 
 
 def test_an_item_withdrawn_in_the_middle_of_the_sending_reaches_nobody_more(office: Bureau) -> None:
@@ -275,6 +285,17 @@ def test_a_withdrawal_never_fails_and_what_cannot_be_made_anew_is_held(office: B
     office.work()
     assert len(issue_calls(office, "sms", item)) == 6
     assert all(BAD not in text_of(office, one) for one in issue_calls(office, "sms", item)) and good
+
+
+def test_an_issue_that_was_held_for_its_text_can_be_withdrawn(office: Bureau) -> None:
+    bad, _, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    withdraw(torn(office, "sms"), bad)
+    withdraw(office, item)
+    assert office.cell(item, "sms").reason == "withdrawn" and office.state(item, "sms") == "skipped"
+    go_to_sending(office, issue)
+    office.work()
+    assert issue_calls(office, "sms", item) == []
 
 
 def test_a_page_that_cannot_be_made_anew_is_taken_down(office: Bureau) -> None:

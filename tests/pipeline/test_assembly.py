@@ -87,6 +87,47 @@ def test_an_issue_without_anything_is_not_made_and_leaves_the_next_one_its_own(o
     assert [one.item_id is None for one in stored(office)] == [True, False, True]
 
 
+def test_an_issue_without_anything_is_tried_once_and_takes_nothing_from_the_next(office: Bureau) -> None:
+    lagging = office.publish("web", draft={"title": "没有及时看到的"})  # not seen yet
+    office.clock.moment = DEADLINE
+    issues.ensure(office.rt)
+    assert assembly.build_due(office.rt) == []
+    first = stored(office)[0]
+    assert first.built_at == DEADLINE and first.item_id is None
+    office.work("web")
+    office.clock.forward(minutes=2)
+    assert assembly.build_due(office.rt) == []  # not a late issue for one late item
+    _, second = built(office, DEADLINE + timedelta(days=14))
+    assert [*arranged(office, second).pieces] == [lagging]
+
+
+def test_a_clock_that_ran_ahead_for_a_moment_keeps_no_issue_from_being_assembled(office: Bureau) -> None:
+    published(office, "通知一")
+    office.clock.forward(days=400)
+    issues.ensure(office.rt)
+    (item,) = assembly.build_due(office.rt)
+    office.clock.forward(days=-400)
+    later = published(office, "通知二")
+    office.clock.moment = DEADLINE
+    assert assembly.build_due(office.rt) == [item] and later in arranged(office, item).pieces
+    assert assembly.build_due(office.rt) == []
+    third = published(office, "通知三")
+    _, second = built(office, DEADLINE + timedelta(days=14))
+    assert [*arranged(office, second).pieces] == [third]
+
+
+def test_an_issue_that_went_to_review_before_its_cut_off_is_left_alone(office: Bureau) -> None:
+    published(office, "通知一")
+    issues.ensure(office.rt)
+    issue = stored(office)[0].id
+    item = assembly.build(office.rt, office.actor("wang"), issue).item
+    hash = submitted(office, issue)
+    office.clock.moment = DEADLINE
+    assert assembly.build_due(office.rt) == [] and office.state_of(item) == "reviewing"
+    office.approve(item, hash)
+    assert assembly.build_due(office.rt) == []
+
+
 def test_what_no_column_takes_is_offered_to_the_editor(open_office: Callable[..., Bureau]) -> None:
     office = with_newsletter(open_office, columns=[{"name": "要闻", "item_types": ["公告"]}])
     published(office, "公告一", item_type="公告")

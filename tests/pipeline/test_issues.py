@@ -15,7 +15,7 @@ from pipeline import agenda, assembly, issues, review
 from pipeline.decisions import Refused
 from pipeline.drafts import latest_revision, read_draft
 from pipeline.issues import Phase
-from pipeline.models import AuditLine, StoredIssue, Suppression
+from pipeline.models import AuditLine, Bounce, Delivery, StoredIssue, Suppression
 from pipeline.states import State
 from tests.channels.recording import Fault, set_faults
 from tests.office import Bureau, open_bureau, settings_for
@@ -347,11 +347,17 @@ def test_figures_are_by_mail_domain(office: Bureau) -> None:
     set_faults(office.rt.settings.data / "sms", Fault("rejected", recipient="b@x.example"))
     office.work()
     with office.rt.writing() as db:
-        db.add(Suppression(channel="sms", address="a@x.example", at=office.clock()))
+        db.add_all(Suppression(channel="sms", address=one, at=office.clock()) for one in ("a@x.example", "c@y.example"))
+        back = db.scalar(select(Delivery.id).where(Delivery.recipient == "c@y.example"))
+        came = Bounce(sha256="0" * 64, channel="sms", kind="hard", status="5.1.1", address="c@y.example")
+        came.delivery_id, came.read_at = back, office.clock()
+        db.add(came)
     (found,) = issues.figures(office.rt, issue)
-    assert [(one.domain, one.total, one.sent, one.failed, one.opted_out) for one in found.domains] == [
-        ("x.example", 2, 1, 1, 1), ("", 1, 1, 0, 0), ("y.example", 1, 1, 0, 0),
-    ]  # fmt: skip
+    assert [(one.domain, one.total, one.sent, one.failed, one.bounced, one.opted_out) for one in found.domains] == [
+        ("x.example", 2, 1, 1, 0, 1),
+        ("", 1, 1, 0, 0, 0),
+        ("y.example", 1, 1, 0, 1, 0),
+    ]
     assert (found.whole.total, found.whole.sent, found.whole.failed) == (4, 3, 1)
 
 
@@ -360,3 +366,22 @@ def test_the_calendar_of_an_office_shows_its_own_days(open_office: Callable[...,
     days = agenda.days(office.rt, office.actor("wang").person, date(2026, 12, 1), date(2026, 12, 31))
     found = [one.day for one in days for entry in one.entries if entry.kind is agenda.Kind.NEWSLETTER]
     assert found == [date(2026, 12, 10)]
+
+
+def test_the_calendar_names_an_issue_that_is_assembled_and_leaves_out_what_does_not_come_out(office: Bureau) -> None:
+    published(office, "通知一")
+    _, item = built(office)
+    issues.skip(office.rt, office.actor("wang"), date(2026, 12, 15), "停刊")
+    days = agenda.days(office.rt, office.actor("wang").person, date(2026, 12, 1), date(2026, 12, 31))
+    found = [(one.day, entry.item, entry.title) for one in days for entry in one.entries if entry.kind == "newsletter"]
+    assert found == [(date(2026, 12, 1), item, "广电通讯2026年第23期（总第1期）")]
+    seen = agenda.days(office.rt, office.actor("zhao").person, date(2026, 12, 1), date(2026, 12, 1))
+    assert [entry.item for entry in seen[0].entries if entry.kind == "newsletter"] == [0]  # another department's
+
+
+def test_an_issue_that_is_submitted_like_any_item_still_waits_for_its_day(office: Bureau) -> None:
+    published(office, "通知一")
+    issue, item = built(office)
+    office.approve(item, office.submit(item, "web", person="wang"))
+    office.work()
+    assert office.state(item, "web") == "due" and issues.line(office.rt, issue).phase is Phase.APPROVED

@@ -6,11 +6,13 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from pydantic import ValidationError
 
 from config.settings import NewsletterSection, Settings
 from pipeline.newsletter_days import Policy, before, between, dates, issue_day, issue_days, nominal_days
 from pipeline.workdays import is_workday
 from tests.office import settings_for
+from tests.pipeline.newsletter import TYPES, newsletter
 
 SECTION = NewsletterSection.model_validate(
     {"editor": "wang", "channels": ["web"], "columns": [{"name": "要闻"}], "first": "2016-01-01"}
@@ -53,6 +55,22 @@ def test_a_time_is_the_offices_own_whatever_the_machine_thinks(settings: Setting
 def test_days_of_a_year_without_published_holidays_are_provisional(settings: Settings) -> None:
     assert dates(settings, SECTION, date(2031, 5, 15)).provisional
     assert dates(settings, SECTION, date(2031, 6, 1)).out_on == date(2031, 5, 30)  # a Sunday: the Friday before
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"time": "25:00"}, "config.bad_newsletter_time"),
+        ({"first": "2026-12-02"}, "config.newsletter_first"),
+        ({"columns": [{"name": "要闻"}, {"name": "要闻"}]}, "config.newsletter_column"),
+        ({"channels": ["fax"]}, "config.newsletter_channel"),
+        ({"item_type": "简报"}, "config.newsletter_type"),
+    ],
+)
+def test_settings_that_make_no_sense_start_nothing(change: dict[str, object], code: str, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError) as caught:
+        settings_for(tmp_path, "sqlite://", newsletter=newsletter(**change), item_types=TYPES)
+    assert caught.value.errors()[0]["type"] == code
 
 
 def test_days_are_counted_across_years() -> None:

@@ -196,3 +196,13 @@ def test_pages_behind_a_path_lead_to_pages_behind_it(open_office: Callable[..., 
         page = html.document_fromstring(get(f"{address}/subscribe").text)
     assert page.find(".//form").get("action") == "/in/subscribe"
     assert page.find(".//link").get("href") == "/in/subscribe/style.css"
+
+
+def test_a_group_that_none_of_the_offices_channels_carries_is_not_offered(
+    open_office: Callable[..., Bureau], tmp_path: Path
+) -> None:
+    """An office without mail keeps the shipped groups as they are."""
+    town = open_town(open_office, tmp_path, channels=["sms"])
+    with inbound(town) as address:
+        said = words(get(f"{address}/subscribe"))
+    assert "政策文件" in said and "广电通讯" not in said and "只能用" not in said

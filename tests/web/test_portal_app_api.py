@@ -10,6 +10,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -380,6 +381,29 @@ def test_on_either_database_changes_are_told_in_their_order_page_by_page(empty_d
             break
         since = changed[-1].change
     assert told == [(1, True), (3, True), (4, True), (6, True), (7, True), (2, True), (5, False)]
+    storage.engine.dispose()
+
+
+def test_who_reads_while_many_write_misses_nothing(empty_database_url: str) -> None:
+    storage = Storage.open(empty_database_url)
+    seen, since, done = set[int](), 0, False
+
+    def write(number: int) -> None:
+        arrived = storage.log("PUT", "items", str(number), "1")
+        storage.put(Kind.ITEM, number, 1, item(number), arrived)
+
+    with ThreadPoolExecutor(4) as writers:
+        writing = [writers.submit(write, number) for number in range(1, 61)]
+        while not done:
+            done = all(one.done() for one in writing)  # then one look more
+            newest, _ = listing.newest_change(storage)
+            changed, more = listing.changes(storage, since, newest, 5)
+            seen |= {one.number for one in changed}
+            since = changed[-1].change if more else max(since, newest)
+            done = done and not more
+        for one in writing:
+            one.result()
+    assert seen == set(range(1, 61))
     storage.engine.dispose()
 
 

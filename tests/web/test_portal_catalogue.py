@@ -364,6 +364,20 @@ def test_portals_on_one_database_see_each_others_changes(
             process.stop()
 
 
+def test_on_postgresql_a_change_is_told_and_not_waited_for(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.portal.cache.HEARTBEAT", 600.0)
+    storage = Storage.open(_new_database(request))
+    listening = watch(storage)
+    until(lambda: listening.version() == storage.version())
+    put(storage, 1)
+    until(lambda: listening.version() == storage.version())
+    listening.close()
+    put(storage, 2)  # wakes it, so that it ends
+    storage.engine.dispose()
+
+
 def _new_database(request: pytest.FixtureRequest) -> str:
     return create_database(request.getfixturevalue("cluster"), f"portal_{os.getpid()}_{next(_changes)}")
 

@@ -20,8 +20,8 @@ from sqlalchemy import text, update
 
 from channels import typst
 from config.locale import Language, catalogue, say
-from config.settings import HolidayYear, Settings
-from pipeline import health, notify, operate, publish
+from config.settings import BouncesSection, HolidayYear, Settings
+from pipeline import bounces, health, notify, operate, publish
 from pipeline.database import open_engine
 from pipeline.models import ChannelStatus, Delivery, Mailed
 from pipeline.rescue import backup
@@ -184,19 +184,37 @@ def test_a_secret_that_is_used_twice_is_named_with_its_places(admit: Admit) -> N
 
 def test_mails_that_do_not_go_out_are_named_with_the_reason_and_whom_they_miss(admit: Admit) -> None:
     rt = admit(summer, mail=MAIL).bureau.rt
-    refused = {"code": "notify.address_refused", "facts": {"status": "550"}}
-    down = {"code": "notify.unreachable", "facts": {"detail": "refused"}}
+    refused = {"code": "smtp.address_refused", "facts": {"status": "550"}}
+    down = {"code": "smtp.unreachable", "facts": {"detail": "refused"}}
     with rt.writing() as db:
         db.add(ChannelStatus(channel=notify.SERVER, failures=3, last_error=json.dumps(down)))
         db.add(Mailed(person="li", error=json.dumps(refused)))
     found = {one.code: one for one in doctor.mails(rt)}
     assert found["doctor.mail_fails"].level is Level.BROKEN and found["doctor.mail_fails"].facts["count"] == "3"
-    assert found["doctor.mail_fails"].cause == ("notify.unreachable", {"detail": "refused"})
+    assert found["doctor.mail_fails"].cause == ("smtp.unreachable", {"detail": "refused"})
     assert found["doctor.mail_refused"].facts["person"] == "李信息员"
     with rt.writing() as db:
         db.get_one(ChannelStatus, notify.SERVER).failures = 0
         db.get_one(ChannelStatus, notify.SERVER).last_success_at = rt.now()
     assert {one.code for one in doctor.mails(rt)} == {"doctor.no_email", "doctor.mail_well", "doctor.mail_refused"}
+
+
+def test_mails_that_come_back_and_are_not_read_are_named(admit: Admit) -> None:
+    mail = {"kind": "mail", "label": "邮件", "host": "127.0.0.1", "sender": "tongxun@gd.example"}
+    rt = admit(summer, channels={"mail": mail}).bureau.rt
+    assert [one.code for one in doctor.returned(rt)] == ["doctor.bounces_off"]
+    rehearsal = replace(rt, channels={"mail": replace(
+        rt.channels["mail"], section=rt.channels["mail"].section.model_copy(update={"rehearsal": True})
+    )})  # fmt: skip
+    assert list(doctor.returned(rehearsal)) == []
+    place = {"folder": "/var/mail/returned"}
+    read = replace(rt, settings=rt.settings.model_copy(update={"bounces": BouncesSection.model_validate(place)}))
+    assert list(doctor.returned(read)) == []
+    gone = {"code": "bounces.no_folder", "facts": {"folder": "/var/mail/returned"}}
+    with rt.writing() as db:
+        db.add(ChannelStatus(channel=bounces.PLACE, failures=2, last_error=json.dumps(gone)))
+    (found,) = doctor.returned(read)
+    assert (found.level, found.cause) == (Level.BROKEN, ("bounces.no_folder", {"folder": "/var/mail/returned"}))
 
 
 @pytest.mark.parametrize("kind", list(health.Kind))

@@ -68,10 +68,12 @@ def routes(rt: Runtime) -> APIRouter:
         except Refused as error:
             return problem(error)
         offered = subscriptions.offered(rt)
+        carried = {one.id for opened in offered for one in subscriptions.groups_of(rt, opened.name)}
         status = 429 if wrong and wrong.code == "subscription.busy" else 409 if wrong else 200
         answer = page(
             "subscribe.html", status,
-            section=section, channels=offered, typed=data or FormData(), chosen=data.getlist("group") if data else [],
+            section=section, channels=offered, groups=[one for one in section.groups if one.id in carried],
+            typed=data or FormData(), chosen=data.getlist("group") if data else [],
             wrong=say("zh", wrong.code, **wrong.facts) if wrong else "",
         )  # fmt: skip
         if status == 429:

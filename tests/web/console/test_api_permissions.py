@@ -13,6 +13,7 @@ from channels.contract import File
 from pipeline import accounts, operate
 from pipeline.models import AuditLine
 from tests.office import Bureau
+from tests.pipeline.newsletter import TYPES, newsletter
 from tests.web.console.conftest import Office
 from tests.web.console.test_permissions import PEOPLE, furnish
 
@@ -22,6 +23,7 @@ WRITERS = "author editor"
 ALL_WRITERS = "stranger author editor"
 DESK = "editor officer leader deputy admin"
 LIST = "editor admin"
+OFFICE = "editor officer leader deputy auditor admin"
 
 TABLE = {
     "listItems": STAFF, "createItem": WRITERS, "readItem": INSIDE, "editItem": WRITERS, "correctItem": WRITERS,
@@ -42,6 +44,10 @@ TABLE = {
     "readMe": STAFF, "readDesk": STAFF, "readCalendar": STAFF, "listPeople": STAFF, "listDepartments": STAFF,
     "listDeputies": STAFF, "nameDeputy": "leader admin", "endDeputy": "leader admin", "readLog": "auditor admin",
     "revokeToken": STAFF,
+    # an issue is the editor's department's
+    "planNewsletter": STAFF, "skipIssue": "editor leader", "takeIssueBack": "editor leader", "readIssue": OFFICE,
+    "readProgress": OFFICE, "buildIssue": "editor", "arrangeIssue": "editor", "submitIssue": "editor",
+    "releaseIssue": OFFICE,  # when none waits nobody is asked who they are
 }  # fmt: skip
 TEXT = {
     "title": "关于试播的通知",
@@ -60,7 +66,9 @@ BODIES: dict[str, Any] = {
     "postponeItem": {"at": "2026-12-01T09:00:00+08:00", **REASON}, "pauseChannel": REASON,
     "suppress": {"address": "13800000009", **REASON}, "unsuppress": {"address": "13800000009", **REASON},
     "addWord": {"correct": "工作安排", "wrong": ["工作按排"]}, "putPerson": {"name": "新名"},
-    "putDepartment": {"name": "新名"},
+    "putDepartment": {"name": "新名"}, "skipIssue": {"day": "2027-02-01", **REASON},
+    "takeIssueBack": {"day": "2027-03-01", **REASON}, "submitIssue": {},
+    "arrangeIssue": {"act": "editorial", "based_on": 1, "text": "寄语"},
     "nameDeputy": {"person": "zhou", "for_person": "chen", "from_on": "2026-11-23", "to_on": "2026-11-30"},
 }  # fmt: skip
 LISTED = "手机号,同意来源,同意日期\n13800000009,登记,2026-01-01\n".encode()
@@ -74,6 +82,11 @@ FORMS: dict[str, tuple[dict[str, str], dict[str, tuple[str, bytes]]]] = {
 NOT_YOURS = {"decision.not_permitted", "decision.other_department", "deputy.not_yours", "item.unknown",
              "review.not_in_charge"}  # fmt: skip
 PHOTO = File("照片.jpg", "image/jpeg", b"\xff\xd8\xff photo")
+
+
+@pytest.fixture
+def office(open_console: Callable[..., Office]) -> Office:
+    return open_console(newsletter=newsletter(), item_types=TYPES)
 
 
 @cache
@@ -115,7 +128,7 @@ def test_every_operation_has_a_line_in_the_table(office: Office) -> None:
 
 @pytest.mark.parametrize("who", list(PEOPLE))
 def test_a_program_gets_where_the_table_says_and_nowhere_else(open_console: Callable[..., Office], who: str) -> None:
-    office = open_console()
+    office = open_console(newsletter=newsletter(), item_types=TYPES)
     places = places_of(office)
     token = token_of(office.bureau, PEOPLE[who])
     wrong = {}

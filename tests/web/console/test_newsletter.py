@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from pipeline import issues
 from pipeline.issues import Phase
+from pipeline.models import AuditLine, Delivery, StoredPerson
 from tests.channels.recording import Fault, set_faults
 from tests.pipeline.newsletter import TYPES, built, newsletter, published
 from tests.web.console.conftest import PASSWORD, Office, Person
@@ -206,3 +208,28 @@ def test_an_issue_is_moved_by_the_keyboard_and_by_the_mouse_in_a_real_browser(
     page.wait_for_load_state()
     assert third in order(office, issue)["要闻"]
     page.context.close()
+
+
+def test_an_editor_tries_the_mail_on_themselves_and_no_subscriber_gets_it(
+    open_console: Callable[..., Office], tmp_path: Path
+) -> None:
+    mail = {"kind": "tests.pipeline.letters:Letters", "label": "邮件", "directory": tmp_path / "mail"}
+    office = open_console(newsletter=newsletter(), item_types=TYPES, channels={"mail": mail})
+    bureau = office.bureau
+    with bureau.rt.writing() as db:
+        for person in ("wang", "chen", "sun"):
+            db.get_one(StoredPerson, person).email = f"{person}@gd.example"
+    bureau.subscribe("citizen@town.example", channel="mail")
+    published(bureau, "甲公告", item_type="公告")
+    issue, _ = built(bureau)
+    wang = office.sign_in("wang")
+    assert "邮件发到 w****@gd.example" in wang.get(f"/newsletter/{issue}")
+    for _ in range(2):  # each is a mail of its own
+        assert "已发到 w****@gd.example" in wang.post(f"/newsletter/{issue}/try", {"channel": "mail"})
+    assert [one.recipient for one in bureau.effects("mail")] == ["wang@gd.example"] * 2
+    assert "发给自己试看" not in office.sign_in("li").get(f"/newsletter/{issue}")  # no address
+    assert "没有登记邮箱" in office.sign_in("li").post(f"/newsletter/{issue}/try", {"channel": "mail"}, 409)
+    office.sign_in("sun").post(f"/newsletter/{issue}/try", {"channel": "mail"}, 403)
+    with bureau.rt.reading() as db:
+        assert db.query(Delivery).filter_by(channel="mail").count() == 0
+        assert [one.person for one in db.query(AuditLine).filter_by(decision="try")] == ["wang", "wang"]

@@ -16,7 +16,7 @@ from config.locale import Language
 from pipeline.decisions import Refused
 from pipeline.runtime import Runtime
 from pipeline.words import problem
-from web.console.api import copies, deliveries, office, records, texts
+from web.console.api import copies, deliveries, newsletter, office, records, texts
 from web.console.api.caller import Unknown, language_of
 from web.console.api.shapes import PROBLEM, FindingOut, Problem
 
@@ -27,7 +27,7 @@ Errors are `application/problem+json` (RFC 9457): `code` and `facts` for program
 of `Accept-Language` (zh or en)."""
 STATUS = {
     "item.unknown": 404, "staff.unknown_person": 404, "review.unknown_channel": 404, "account.unknown_token": 404,
-    "api.unknown_file": 404, "decision.not_permitted": 403, "decision.other_department": 403,
+    "api.unknown_file": 404, "issue.unknown": 404, "decision.not_permitted": 403, "decision.other_department": 403,
     "review.not_in_charge": 403, "review.own_item": 403, "review.same_person": 403, "deputy.not_yours": 403,
 }  # fmt: skip
 STATES = {
@@ -43,7 +43,7 @@ def create(rt: Runtime) -> FastAPI:
         openapi_url="/openapi.json", responses=PROBLEM,
     )  # fmt: skip
     app.state.runtime = rt
-    for part in (texts, copies, deliveries, records, office):
+    for part in (texts, copies, deliveries, newsletter, records, office):
         app.include_router(part.routes)
 
     @app.exception_handler(Refused)

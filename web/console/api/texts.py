@@ -265,8 +265,7 @@ def submit_item(called: Called, item: ItemNumber, given: Submission) -> Submitte
         called.rt, called.actor, item, given.channels, given.publish_at, given.disclosure, given.ground, given.reasons,
         given.groups,
     )  # fmt: skip
-    warnings = [FindingOut.of(one) for one in done.warnings]
-    return Submitted(item=item, index_number=done.index_number, hash=done.hash, warnings=warnings)
+    return submitted(done)
 
 
 @routes.get("/reviews", tags=["review"], operation_id="listReviews")
@@ -331,6 +330,11 @@ def refuse_item(called: Called, item: ItemNumber, given: RefuseIn) -> Done:
     called.see(item)
     review.refuse(called.rt, called.actor, item, given.ground, given.reason)
     return Done(item=item)
+
+
+def submitted(done: review.Submitted) -> Submitted:
+    warnings = [FindingOut.of(one) for one in done.warnings]
+    return Submitted(item=done.item_id, index_number=done.index_number, hash=done.hash, warnings=warnings)
 
 
 def _files(called: Caller, given: Text) -> dict[str, bytes]:

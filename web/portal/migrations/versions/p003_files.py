@@ -20,6 +20,6 @@ def upgrade() -> None:
         standing.add_column(sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False, server_default=began))
     op.create_index("ix_files_kept_at", "files", ["kept_at"])
     op.execute("UPDATE files SET kept_at = CURRENT_TIMESTAMP")
-    # From now on the version numbers the changes. Index numbers are read from the bodies when the portal starts.
+    # From now on the version numbers the changes. Index numbers are read from the bodies when the catalogue is made.
     op.execute("UPDATE standing SET version = version + (SELECT coalesce(max(change), 0) FROM slots)")
-    op.execute("UPDATE standing SET changed_at = CURRENT_TIMESTAMP, derived = 0")
+    op.execute("UPDATE standing SET changed_at = CURRENT_TIMESTAMP")
