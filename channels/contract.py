@@ -237,13 +237,15 @@ class DeliveryError(ChannelError):
 
 
 class Unavailable(DeliveryError):
-    """Nothing was sent; try later. `retry_after`: seconds the channel asked for, or None. `only_this`: it is about this
-    recipient, and the channel itself is well."""
+    """Nothing was sent; try later. `retry_after`: seconds the channel asked for, or None."""
 
-    def __init__(self, code: str, *, retry_after: float | None = None, only_this: bool = False, **facts: str) -> None:
+    def __init__(self, code: str, *, retry_after: float | None = None, **facts: str) -> None:
         super().__init__(code, **facts)
         self.retry_after = retry_after
-        self.only_this = only_this
+
+
+class PutOff(Unavailable):
+    """Nothing was sent to this recipient; the channel itself is well."""
 
 
 class Rejected(DeliveryError):

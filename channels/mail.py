@@ -31,6 +31,7 @@ from channels.contract import (
     Message,
     Office,
     Outcome,
+    PutOff,
     Receipt,
     Rejected,
     Rendition,
@@ -142,9 +143,8 @@ class Mail:
         try:
             with smtp.line(self._server, self.seconds) as line:
                 answer = line.hand_over(self._return_path(call), call.recipient, mail)
-        except Unavailable as error:
-            if error.only_this:
-                self._pace.put_off(domain)
+        except PutOff:
+            self._pace.put_off(domain)
             raise
         self._pace.taken(domain)
         return Receipt(name, answer)

@@ -7,6 +7,7 @@ timestamp (Unix seconds) and the SHA-256 of the body, each on its line.
 import hashlib
 import hmac
 import json
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -69,11 +70,12 @@ class Signed(Readback):
 
 def signed(key: str, method: str, target: str, generation: str, body: bytes) -> dict[str, str]:
     """The headers that prove who asks for what."""
-    timestamp, content = str(int(time.time())), hashlib.sha256(body).hexdigest()
-    text = "\n".join((method, target, generation, timestamp, content))
+    timestamp, content, nonce = str(int(time.time())), hashlib.sha256(body).hexdigest(), secrets.token_hex(16)
+    text = "\n".join((method, target, generation, timestamp, nonce, content))
     return {
         "X-Fabu-Generation": generation,
         "X-Fabu-Timestamp": timestamp,
+        "X-Fabu-Nonce": nonce,
         "X-Fabu-Content-SHA256": content,
         "X-Fabu-Signature": hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest(),
     }

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from channels.contract import DeliveryError, Gone, InDoubt, Rejected, Unavailable
+from channels.contract import DeliveryError, Gone, InDoubt, PutOff, Rejected, Unavailable
 
 Security = Literal["none", "starttls", "tls"]
 PORTS: dict[Security, int] = {"none": 25, "starttls": 587, "tls": 465}  # RFC 5321, 6409, 8314
@@ -291,7 +291,7 @@ def _refusal(stage: str, answer: _Answer, sender: str) -> DeliveryError:
         return Unavailable("smtp.server_busy", status=status)
     if answer.code < 500:
         whole = status.startswith("4.3")  # the server itself, not this address (RFC 3463, 3.4)
-        return Unavailable("smtp.server_busy" if whole else "smtp.not_now", only_this=not whole, status=status)
+        return Unavailable("smtp.server_busy", status=status) if whole else PutOff("smtp.not_now", status=status)
     if stage == "rcpt":
         kind = Gone if _NO_SUCH_ADDRESS.match(status) else Rejected
         return kind("smtp.address_refused", status=status)

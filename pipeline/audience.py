@@ -44,9 +44,10 @@ def of_submission(settings: Settings, db: Session, submission_id: int) -> tuple[
 
 
 def of_slot(settings: Settings, db: Session, slot_id: int) -> tuple[str, ...]:
-    """The groups that what a slot wants goes to."""
+    """The groups that what a slot wants goes to; none where it wants nothing."""
     wanted = select(StoredRendition.submission_id).join(Delivery, Delivery.wanted_id == StoredRendition.id)
-    return of_submission(settings, db, db.scalars(wanted.where(Delivery.id == slot_id)).one())
+    submission = db.scalar(wanted.where(Delivery.id == slot_id))
+    return of_submission(settings, db, submission) if submission is not None else ()
 
 
 def told(ids: Collection[str]) -> ColumnElement[bool]:

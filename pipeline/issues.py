@@ -479,10 +479,16 @@ def find(rt: Runtime, name: str) -> int:
     with rt.reading() as db:
         chosen = select(StoredIssue).order_by(StoredIssue.nominal)
         if not name:
-            skipped = select(SkippedIssue.nominal)
-            for one in db.scalars(chosen.where(StoredIssue.nominal.not_in(skipped))).all():
-                if _is_open(rt, one) and _phase(db, one.item_id) not in (Phase.SENT, Phase.WITHDRAWN):
-                    return one.id
+            left = chosen.where(StoredIssue.nominal.not_in(select(SkippedIssue.nominal)))
+            unsent = [
+                one
+                for one in db.scalars(left).all()
+                if _is_open(rt, one) and _phase(db, one.item_id) not in (Phase.SENT, Phase.WITHDRAWN)
+            ]
+            # A late one for which there is nothing waits for a decision only.
+            worked_at = [one for one in unsent if one.item_id is not None or one.send_at > rt.now()] or unsent
+            if worked_at:
+                return worked_at[0].id
             raise Refused("issue.none_open")
         first, _, second = name.partition("-")
         if name.isascii() and name.isdigit() and len(name) < 9:

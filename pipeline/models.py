@@ -427,7 +427,11 @@ class FeedEntry(Base):
     """An entry that became a draft, once. `key`: its GUID, else its link and hash."""
 
     __tablename__ = "feed_entry"
-    __table_args__ = (UniqueConstraint("feed_url", "key"),)
+    __table_args__ = (
+        UniqueConstraint("feed_url", "key"),
+        Index("ix_feed_entry_changed_at", "changed_at", sqlite_where=text("changed_at IS NOT NULL"),
+              postgresql_where=text("changed_at IS NOT NULL")),
+    )  # fmt: skip
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     feed_url: Mapped[str] = mapped_column(ForeignKey("feed.url"))
     key: Mapped[str] = mapped_column(String(64))  # SHA-256

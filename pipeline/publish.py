@@ -31,6 +31,7 @@ from channels.contract import (
     Gone,
     InDoubt,
     Paced,
+    PutOff,
     Receipt,
     Rejected,
     Rendition,
@@ -151,10 +152,11 @@ class _Round:
             return 0, 0  # all are on their way
 
         def commit(db: Session) -> tuple[list[Begun], list[Claimed], int]:
+            if wave or later:  # else `record` locks all there is
+                ids = [end.begun.row.id for end in finished] + [row.id for row in wave]
+                lock_these(db, ids + [row.id for row, _ in later])
             if later:
                 _put_off(rt, db, later)
-            if wave:  # else `record` locks all there is
-                lock_these(db, [end.begun.row.id for end in finished] + [row.id for row in wave])
             if finished:
                 record(rt, db, opened, finished)
             leased, settled = lease(rt, db, opened, due) if due else ([], 0)
@@ -368,7 +370,8 @@ def outcome(begun: Begun, adapter: Channel, rendition: Rendition | None, call: C
     try:
         receipt: Receipt = adapter.withdraw(call) if rendition is None else adapter.deliver(rendition, call)
     except Unavailable as error:
-        return replace(_failed(begun, Result.UNAVAILABLE, error, error.retry_after), only_this=error.only_this)
+        ended = _failed(begun, Result.UNAVAILABLE, error, error.retry_after)
+        return replace(ended, only_this=isinstance(error, PutOff))
     except Rejected as error:
         return replace(_failed(begun, Result.REJECTED, error), gone=isinstance(error, Gone))
     except DeliveryError as error:

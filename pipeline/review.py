@@ -343,9 +343,7 @@ def withdraw(rt: Runtime, actor: Actor, item_id: int, reason: str) -> list[str]:
     )
 
 
-def _withdraw_with(
-    rt: Runtime, actor: Actor, item_id: int, reason: str, issue: rulings.Prepared | None
-) -> list[str]:
+def _withdraw_with(rt: Runtime, actor: Actor, item_id: int, reason: str, issue: rulings.Prepared | None) -> list[str]:
     with rt.writing() as db:
         stood_in_for = deputies.permit_withdrawal(rt, db, actor)
         locked_item(db, item_id)

@@ -12,6 +12,7 @@ when the decision is taken, it is made again (`Overtaken`).
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
@@ -31,6 +32,7 @@ from pipeline.runtime import Runtime
 from pipeline.states import Stage
 from pipeline.submissions import SOURCE_CHANGED, close, locked_item, manifest, staged
 
+log = logging.getLogger("fabu.newsletter")
 PATIENCE = 5  # times that a text is made anew because the issue changed meanwhile
 Kind = Literal["dropped", "replaced"]
 
@@ -112,7 +114,9 @@ def prepare(rt: Runtime, item_id: int, replacement: Callable[[Session], Revision
     for name in known:
         try:
             renditions[name] = rt.channels[name].adapter.render(message)
-        except Unrenderable:
+        except Exception as error:  # whatever it is, it must not hold up a withdrawal
+            if not isinstance(error, Unrenderable):
+                log.exception("channel %s: unexpected error while an issue follows item %s", name, item_id)
             failed.append(name)
     return replace(prepared, draft=draft, renditions=renditions, failed=tuple(failed), pending=pending)
 

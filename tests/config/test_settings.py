@@ -16,7 +16,7 @@ from pipeline.database import open_engine
 from pipeline.migrate import upgrade
 from pipeline.runtime import open_channels
 
-PORTS = {"portal": 8001, "inbound": 8002, "sandbox": 8003, "console": 8004}
+PORTS = {"portal": 8001, "inbound": 8002, "sandbox": 8003, "console": 8004, "sandbox_mail": 8005}
 ZONE = ZoneInfo("Asia/Shanghai")
 Edit = Callable[[str, str], Path]
 
@@ -57,7 +57,7 @@ def refused(data: Path, **environ: str) -> ConfigError:
 def test_what_is_shipped_loads_and_its_channels_open(template: str, tmp_path: Path) -> None:
     config.prepare(tmp_path / "office", template, PORTS)
     settings = load(tmp_path / "office")
-    assert list(open_channels(settings)) == ["portal", "app_feed", "bulletin", "sms"]
+    assert list(open_channels(settings)) == ["portal", "app_feed", "bulletin", "sms", "mail"]
     assert settings.public_url == "http://127.0.0.1:8001"
     assert settings.channels["sms"].options["url"] == "http://127.0.0.1:8003/cgi-bin/sendsms"
     assert settings.channels["sms"].rehearsal  # nothing is sent to a phone before the office names a gateway
@@ -210,6 +210,7 @@ def test_the_environment_says_where_parts_live(edit: Edit) -> None:
         FABU_PORTAL_KEY="key",
         FABU_SANDBOX_URL="http://sandbox:8000",
         FABU_SANDBOX_PASSWORD="word",
+        FABU_SANDBOX_MAIL="sandbox:2525",
         FABU_SECRET="s" * 40,
     )
     assert settings.database_url == "postgresql+psycopg://fabu@db/fabu"
@@ -220,6 +221,7 @@ def test_the_environment_says_where_parts_live(edit: Edit) -> None:
     assert settings.channels["portal"].options == {"url": "http://portal:8000", "key": "key"}
     assert settings.channels["sms"].options["url"] == "http://sandbox:8000/cgi-bin/sendsms"
     assert settings.channels["sms"].options["password"] == "word"
+    assert (settings.channels["mail"].options["host"], settings.channels["mail"].options["port"]) == ("sandbox", "2525")
 
 
 @pytest.mark.parametrize("url", ["mysql://fabu:hidden@db/fabu", "nonsense", "postgres://fabu:hidden@db/fabu"])
@@ -247,6 +249,16 @@ def test_a_secret_may_stand_in_a_file_that_the_environment_names(data: Path, tmp
     with pytest.raises(ConfigError) as caught:
         config.load(data, {"FABU_SECRET_FILE": str(tmp_path / "nothing")})
     assert caught.value.code == "config.no_file" and caught.value.facts["name"] == "FABU_SECRET_FILE"
+
+
+def test_where_returned_mails_are_read_is_one_place_with_a_password_where_it_needs_one(edit: Edit) -> None:
+    folder = 'folder = "{data}/bounces"'
+    given = load(edit(folder, 'host = "imap.gd.example"\nusername = "tuixin"'), FABU_BOUNCES_PASSWORD="given").bounces
+    assert given is not None and (given.host, given.password, given.soft_limit) == ("imap.gd.example", "given", 5)
+    assert refused(edit('host = "imap.gd.example"', "")).code == "config.bounces_place"
+    data = edit('username = "tuixin"', 'host = "imap.gd.example"')
+    assert refused(data).code == "config.no_bounces_password"
+    assert refused(edit('host = "imap.gd.example"', 'folder = "x"\nchannel = "gone"')).code == "config.bounces_channel"
 
 
 def test_a_part_that_is_new_in_a_release_gets_a_port_and_the_others_keep_theirs(data: Path) -> None:

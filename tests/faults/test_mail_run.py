@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from channels import smtp
 from pipeline import confirm, publish
-from pipeline.models import Attempt, Delivery, Subscriber, Suppression
+from pipeline.models import Attempt, ChannelStatus, Delivery, Subscriber, Suppression
 from pipeline.states import State
 from tests.faults.conftest import Found
 from tests.faults.stack import hands_of, rows, settled, states, until, until_begun
@@ -196,6 +196,19 @@ def test_one_domain_that_must_not_be_hurried_holds_up_no_other(
         smtp_time_passes(bureau)
     assert states(bureau, "mail") == {"accepted": 50}
     assert set(server.times().values()) == {1}
+
+
+def test_readers_who_are_put_off_never_shut_the_channel_for_the_others(
+    tmp_path: Path, database_url: str, server: Separate
+) -> None:
+    bureau = office(tmp_path, database_url, server)
+    subscribe(bureau, [f"later{at}@d{at}.example" for at in range(20)])  # a domain each
+    bureau.publish("mail")
+    send_all(bureau)
+    assert {row.attempts for row in rows(bureau, "mail")} == {1}
+    with bureau.rt.reading() as db:
+        kept = db.get_one(ChannelStatus, "mail")
+        assert (kept.failures, kept.open_until) == (0, None) and kept.last_success_at is not None
 
 
 def test_who_leaves_or_comes_back_as_dead_while_a_run_goes_on_gets_nothing_more(

@@ -86,6 +86,7 @@ def test_after_forty_days_the_missed_issues_are_there_late_and_held(office: Bure
     assert lines["2026-12-01"].late and lines["2026-12-01"].phase is Phase.DRAFT
     assert lines["2026-12-15"].late and lines["2026-12-15"].phase is Phase.PLANNED
     assert not lines["2027-01-15"].late
+    assert issues.find(office.rt, "") == lines["2026-12-01"].id
     issue = lines["2026-12-01"].id
     office.approve(made[0], submitted(office, issue))
     office.work()

@@ -52,18 +52,22 @@ def test_a_citizen_subscribes_and_leaves_with_the_keyboard_and_without_script(
             page.keyboard.press("Tab")
         page.keyboard.press("Space")  # 同意
         page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
         assert page.locator("h1").inner_text() == "还差一步：请确认"
         subscriptions.invite(town.rt)
         page.fill(".code", code_in(letters(town, "sms")[0][1]))
-        page.keyboard.press("Enter")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
         assert page.locator("h1").inner_text() == "已订阅" and "停电停水播出安排" in page.inner_text("main")
         page.goto(address + path_in(letters(town, "mail")[0][1]))
-        page.click("button")
+        with page.expect_navigation():
+            page.click("button")
         assert told(town, "mail") == [MAIL] and told(town, "sms") == [PHONE]
         leave = subscriptions.unsubscribe_address(town.rt, "mail", MAIL).removeprefix(town.rt.settings.inbound_url)
         page.goto(address + leave)
-        page.click("button")
+        with page.expect_navigation():
+            page.click("button")
         assert page.locator("h1").inner_text() == "已退订" and told(town, "mail") == []
 
 
@@ -81,19 +85,23 @@ def test_nothing_on_these_pages_keeps_anybody_out(
         page.fill("#to-sms", PHONE)
         page.fill("#to-mail", MAIL)
         page.check("[name=consent]")
-        page.click("button")
+        with page.expect_navigation():
+            page.click("button")
         found += barriers(page)  # no group was chosen
         page.check("[value=policy]")
-        page.click("button")
+        with page.expect_navigation():
+            page.click("button")
         found += barriers(page)
         page.fill(".code", "000000")
-        page.click("button")
+        with page.expect_navigation():
+            page.click("button")
         found += barriers(page)
         subscriptions.invite(town.rt)
         for place in (path_in(letters(town, "mail")[0][1]), leave, "/u/x"):
             page.goto(address + place)
             found += barriers(page)
             if page.locator("button").count():
-                page.click("button")
+                with page.expect_navigation():
+                    page.click("button")
                 found += barriers(page)
     assert found == []

@@ -248,9 +248,9 @@ def test_bits_survive_packing_and_the_highest_are_found_past_whole_blocks() -> N
             bits = without_place(bits, place)
         assert bits == b""
     places = sorted({place * 37 % 9000 for place in range(3000)}, reverse=True)
-    bits = sum(1 << place for place in places)
+    many = sum(1 << place for place in places)
     for skip, take in ((0, 20), (1, 1), (2047, 5), (2990, 20), (4000, 5), (0, 0)):
-        assert highest(bits, skip, take) == places[skip : skip + take]
+        assert highest(many, skip, take) == places[skip : skip + take]
 
 
 # ── portal.toml ──────────────────────────────────────────────────────────────────────────────────────────────────────

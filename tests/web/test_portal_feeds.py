@@ -119,13 +119,15 @@ def test_a_feed_that_did_not_change_is_not_sent_again_to_any_reader(write: Write
 
 def test_pages_tell_browsers_where_their_feeds_are(write: Writer) -> None:
     found = set()
-    for path in ("/", "/columns/notices"):
+    theirs = quote(OFFICE, safe="")
+    for path in ("/", "/columns/notices", f"/catalogue?department={theirs}"):
         for link in html.fromstring(write.get(path).content).iterfind(".//link[@rel='alternate']"):
             answer = requests.get(str(link.get("href")), timeout=5)
             assert answer.status_code == 200, link.get("href")
             assert answer.headers["Content-Type"].startswith(str(link.get("type")))
             found.add(str(link.get("href")).removeprefix(write.process.url))
     assert {"/feeds/all.atom", "/feeds/all.json", "/feeds/all.rss", "/feeds/columns/notices.atom"} <= found
+    assert f"/feeds/departments/{theirs}.json" in found
 
 
 def test_a_feed_that_there_is_not_is_a_page_that_there_is_not(write: Writer) -> None:

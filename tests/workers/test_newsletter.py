@@ -121,9 +121,7 @@ def test_what_the_command_line_refuses_it_says_in_words(desk: Desk, items: tuple
     assert desk.refused("newsletter", "drop", "99", "--as", "wang") == "item.unknown"
 
 
-def test_the_workers_make_the_issues_and_a_fresh_schedule_makes_none_twice(
-    desk: Desk, items: tuple[int, int]
-) -> None:
+def test_the_workers_make_the_issues_and_a_fresh_schedule_makes_none_twice(desk: Desk, items: tuple[int, int]) -> None:
     rt = opened(desk)
     try:
         for _ in range(3):  # beat starts anew with an empty schedule file: everything is due at once

@@ -27,6 +27,8 @@ PRINT, MAIL = "print", "mail"  # forms of an issue that are there whatever its c
 BADGES: Mapping[Phase, str] = {
     Phase.HELD: "bad", Phase.DRAFT: "warn", Phase.REVIEWING: "warn", Phase.APPROVED: "good", Phase.SENT: "good",
 }  # fmt: skip
+SUBMITTABLE = (Phase.DRAFT, Phase.WITHDRAWN)
+IN_FORCE = (Phase.APPROVED, Phase.HELD, Phase.SENDING, Phase.SENT)
 One = Annotated[str, Form()]
 Number = Annotated[int, Form(ge=0, le=2**53)]
 
@@ -78,23 +80,28 @@ def take_back(console: Posted, day: One = "", reason: One = "") -> Response:
 
 
 @routes.get("/newsletter/{id:int}")
-def issue_page(console: Signed, id: int) -> Response:
-    return _issue(console, id)
+def issue_page(console: Signed, id: int, correct: Annotated[str, Query(max_length=1)] = "") -> Response:
+    """`correct`: show the editor's buttons of an issue that is approved already."""
+    return _issue(console, id, begins=bool(correct))
 
 
 def _issue(
     console: Console, id: int, wrong: Refused | None = None, why: Mapping[str, str] | None = None,
-    editorial: str | None = None,
+    editorial: str | None = None, begins: bool = False,
 ) -> Response:  # fmt: skip
-    """`why`, `editorial`: what was typed, to be sent again."""
+    """`why`, `editorial`: what was typed, to be sent again; `begins`: a correction of what is approved."""
     line = _seen(console, id)
     page = issues.page(console.rt, id)
-    draft = items.history(console.rt, line.item).draft if line.item else None
-    submits = draft is not None and console.may(Decision.SUBMIT) and _submittable(line)
+    history = items.history(console.rt, line.item) if line.item else None
+    draft, phase = (history.draft, history.line.phase) if history is not None else (None, items.Phase.DRAFT)
+    arranges = page.editable and draft is not None and console.may(Decision.ARRANGE)
+    in_force, corrects = line.phase in IN_FORCE, phase is items.Phase.CORRECTING
+    submits = draft is not None and console.may(Decision.SUBMIT) and (line.phase in SUBMITTABLE or corrects)
     return console.page(
         "newsletter-issue.html", 409 if wrong else 200,
         page=page, badge=BADGES.get(line.phase, ""), **_state(console, line),
-        edits=page.editable and page.revision > 0 and console.may(Decision.ARRANGE),
+        edits=arranges and (not in_force or begins or corrects), corrects=corrects, in_force=in_force,
+        may_correct=arranges and in_force and not (begins or corrects),
         submits=submits, questions=_questions(console, line, draft, why or {}, wrong) if submits and draft else [],
         editorial=page.editorial if editorial is None else editorial,
         trials={name: masked(to) for name, to in trials.channels(console.rt, console.actor).items()},
@@ -108,10 +115,6 @@ def _seen(console: Console, id: int) -> Line:
     if line.item:
         items.require_visible(console.rt, console.person, line.item)
     return line
-
-
-def _submittable(line: Line) -> bool:
-    return line.phase in (Phase.DRAFT, Phase.WITHDRAWN)
 
 
 def _questions(

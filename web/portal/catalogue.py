@@ -31,8 +31,6 @@ FIELDS = ("item_type", "theme", "department", "year", "validity")
 KNOWN = 500  # sets kept in memory until the next change, 12.5 kB each with 100,000 items
 # Terms of fields begin with =, of titles with ^, of corrections with >, as no word does.
 EVERY = "="  # the term of all live items
-
-
 _WHOLE = BLOCK // 8  # bytes
 
 

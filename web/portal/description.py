@@ -40,13 +40,14 @@ _PROBLEM = {
 _WRITING = """How the pipeline puts items on a portal; a bureau's own CMS may answer in its place.
 
 **Signature.** Every request carries `X-Fabu-Timestamp` (Unix seconds, at most 300 from the portal's clock),
+`X-Fabu-Nonce` (32 hexadecimal digits by chance, new for each request: a write is taken once),
 `X-Fabu-Content-SHA256` (of the body, hexadecimal), `X-Fabu-Generation` (of a slot; else empty) and `X-Fabu-Signature`:
-the HMAC-SHA256, with the shared key, of method, path and query below the base address, generation, timestamp and
+the HMAC-SHA256, with the shared key, of method, path and query below the base address, generation, timestamp, nonce and
 content hash, each on its line, joined with `\\n`.
 
 **Fence.** A slot keeps the highest generation that it was given, that of a withdrawal included. A lower one is refused
 with 409 `generation_superseded`; the same one again is answered `duplicate` when the content is the same, and refused
-with 409 `generation_conflict` when it is not. A repeated or a late request undoes nothing.
+with 409 `generation_conflict` when it is not. A late request undoes nothing.
 
 **Refusals** are problem documents; none of them changes anything.
 
@@ -66,11 +67,12 @@ def signed(*, fenced: bool = False, writes: bool = False) -> dict[str, Any]:
     headers = [
         _header(signing.SIGNATURE, "^[0-9a-f]{64}$"),
         _header(signing.TIMESTAMP, "^[0-9]{1,12}$"),
+        _header(signing.NONCE, "^[0-9a-f]{32}$"),
         _header(signing.CONTENT, "^[0-9a-f]{64}$"),
     ]
     if fenced:
         headers.append(_header(signing.GENERATION, "^[1-9][0-9]{0,9}$"))
-    refusals = [(401, "wrong_signature, or clock_skew: nobody whom we know, or a clock that is wrong")]
+    refusals = [(401, "wrong_signature, clock_skew, or signature_replayed: unknown, by a wrong clock, or sent again")]
     if fenced:
         refusals += [
             (400, "bad_generation"),

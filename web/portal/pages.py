@@ -142,6 +142,7 @@ def _list(portal: State, path: str, asked: Asked, wanted: Wanted, said: heads.Co
     names = {} if in_column else {one.id: one.name for one in portal.office.columns}
     years = groupby(rows, lambda row: str(row.item.formed_on.year)) if by_year else [("", rows)]
     plain = asked == Asked(page=asked.page)  # filtered lists are not to be found by: their content is elsewhere
+    of_department = rows and asked.filters.keys() == {"department"} and not asked.words
     title = f"“{asked.words[:50]}”的搜索结果" if asked.words else said.name
     return _page(
         portal,
@@ -167,7 +168,7 @@ def _list(portal: State, path: str, asked: Asked, wanted: Wanted, said: heads.Co
             else (),
         ),
         keep=not asked.words,
-        also_fed=feeds.feed_links(portal, column=wanted.column) if in_column else [],
+        also_fed=feeds.feed_links(portal, wanted.column, wanted.department) if in_column or of_department else [],
         lead=lead if asked.page == 1 else "",
         groups=[(year, list(some)) for year, some in years],
         count=count,

@@ -1,7 +1,7 @@
 """What every route is handed: settings, office (portal.toml) and storage of this process.
 
-`portal.storage`: `slot`, `find`, `facets`, `history`, `rows`, `updated`. A page that depends on nothing but its address,
-slots and today's date carries the headers `cache.KEEP` and is then served from memory.
+`portal.storage`: `slot`, `find`, `facets`, `history`, `rows`, `updated`. A page that depends on nothing but its
+address, slots and today's date carries the headers `cache.KEEP` and is then served from memory.
 """
 
 from dataclasses import dataclass

@@ -151,13 +151,16 @@ class Storage:
         with self.engine.connect() as connection:
             connection.execute(select(1))
 
-    def log(self, method: str, collection: str, name: str, generation: str) -> int:
-        """Count a write request, before anything is made of it; the answer is its number."""
+    def log(self, method: str, collection: str, name: str, generation: str, nonce: str | None = None) -> int:
+        """Count a write request, before anything is made of it; the answer is its number. Raises Problem 401 when this
+        very request was here before."""
+        values = {"at": datetime.now(UTC), "method": method, "collection": collection, "name": name[:64]}
         with self.writing() as connection:
-            row = insert(request_log).values(
-                at=datetime.now(UTC), method=method, collection=collection, name=name[:64], generation=generation[:16]
-            )
-            return int(connection.execute(row.returning(request_log.c.id)).scalar_one())
+            row = self._insert_new(request_log, {**values, "generation": generation[:16], "nonce": nonce})
+            number = connection.execute(row.returning(request_log.c.id)).scalar_one_or_none()
+        if number is None:
+            raise Problem(401, "signature_replayed", "this request was here before")
+        return int(number)
 
     def requests(self) -> dict[str, int]:
         group = (request_log.c.method, request_log.c.collection)

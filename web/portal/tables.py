@@ -89,6 +89,8 @@ request_log = Table(
     Column("collection", String(16), nullable=False),
     Column("name", String(64), nullable=False),
     Column("generation", String(16), nullable=False),
+    Column("nonce", String(32)),  # of the signature: none is taken twice
+    Index(None, "nonce", unique=True),
     sqlite_autoincrement=True,  # a number is never given twice: it also orders the feeds
 )
 change_log = Table(  # what became of a slot, for its history; its texts are not kept

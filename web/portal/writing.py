@@ -140,8 +140,12 @@ async def _admit(request: Request, portal: Portal, collection: str, name: str) -
     except Problem:
         await _drain(request)
         raise
-    generation = request.headers.get(signing.GENERATION, "")
-    return await run_in_threadpool(portal.storage.log, request.method, collection, name, generation)
+    generation, nonce = request.headers.get(signing.GENERATION, ""), request.headers[signing.NONCE]
+    try:
+        return await run_in_threadpool(portal.storage.log, request.method, collection, name, generation, nonce)
+    except Problem:
+        await _drain(request)
+        raise
 
 
 def _check(request: Request, portal: Portal) -> None:

@@ -293,12 +293,10 @@ def _forms(rt: Runtime, line: Line, folder: Path) -> list[Path]:
     message = compose_unsubmitted(rt, line.item, draft)
     printed, mail = forms.pdf(message), forms.mail_parts(message)
     stem = printed.name.removesuffix(".pdf")
-    html = mail.html.replace('"cid:', '"')  # a browser finds the pictures beside it
     files: Mapping[str, bytes] = {
         printed.name: printed.content,
-        f"{stem}.html": html.encode(),
+        f"{stem}.html": forms.alone(mail.html, mail.pictures).encode(),
         f"{stem}.txt": mail.text.encode(),
-        **{picture.name: picture.content for picture in mail.pictures},
     }
     folder.mkdir(parents=True, exist_ok=True)
     written = []

@@ -52,9 +52,11 @@ def order(office: Office, issue: int) -> dict[str, list[int]]:
     return {one.name: [entry.item for entry in one.entries] for one in issues.page(office.bureau.rt, issue).columns}
 
 
-def arrange(person: Person, issue: int, act: str, status: int = 200) -> str:
-    revision = re.search(r'name="based_on" value="(\d+)"', person.get(f"/newsletter/{issue}"))
-    return person.post(f"/newsletter/{issue}/arrange", {"act": act, "based_on": revision[1] if revision else 0}, status)
+def arrange(person: Person, issue: int, act: str, status: int = 200, based_on: int | None = None) -> str:
+    if based_on is None:
+        found = re.search(r'name="based_on" value="(\d+)"', person.get(f"/newsletter/{issue}"))
+        based_on = int(found[1]) if found else 0
+    return person.post(f"/newsletter/{issue}/arrange", {"act": act, "based_on": based_on}, status)
 
 
 def test_without_a_newsletter_the_page_says_what_to_do(office: Office) -> None:
@@ -137,7 +139,7 @@ def test_all_forms_are_looked_at_and_the_mail_can_do_nothing(newsroom: tuple[Off
 
 
 def test_an_issue_goes_through_review_and_its_progress_is_live(newsroom: tuple[Office, int, list[int]]) -> None:
-    office, issue, _ = newsroom
+    office, issue, (first, _, _) = newsroom
     bureau = office.bureau
     bureau.subscribe("13800001234", "13800001235")
     set_faults(bureau.rt.settings.data / "sms", Fault("rejected", times=1))
@@ -146,8 +148,7 @@ def test_an_issue_goes_through_review_and_its_progress_is_live(newsroom: tuple[O
     assert "已截稿，距发布还有" in page and "提交审查" in page
     revision = {"revision": str(issues.page(bureau.rt, issue).revision)}
     assert "已提交审查" in wang.post(f"/newsletter/{issue}/submit", revision)
-    with bureau.rt.reading():
-        hash = re.search(r'name="hash" value="(\w{64})"', office.sign_in("li").get(f"/items/{line.item}/review"))
+    hash = re.search(r'name="hash" value="(\w{64})"', office.sign_in("li").get(f"/items/{line.item}/review"))
     assert hash
     bureau.approve(line.item, hash[1])
     bureau.clock.moment = line.send_at + timedelta(minutes=1)
@@ -164,6 +165,13 @@ def test_an_issue_goes_through_review_and_its_progress_is_live(newsroom: tuple[O
     assert "已安排重发 1 项" in wang.post(f"/newsletter/{issue}/retry", {"channel": "sms"})
     bureau.work("sms")
     assert len(bureau.effects("sms")) == 2  # nobody was told twice
+    page = wang.get(f"/newsletter/{issue}")
+    assert 'value="up:' not in page and "?correct=1" in page  # what is out is not moved by a slip
+    assert 'value="up:' in wang.get(f"/newsletter/{issue}?correct=1")
+    corrected = arrange(wang, issue, f"down:{first}", based_on=1)
+    assert "现在的改动是更正" in corrected and 'action="/newsletter/1/submit"' in corrected
+    revision = {"revision": str(issues.page(bureau.rt, issue).revision)}
+    assert "已提交审查" in wang.post(f"/newsletter/{issue}/submit", revision)
 
 
 def test_what_comes_late_waits_for_a_person_who_lets_it_go(newsroom: tuple[Office, int, list[int]]) -> None:

@@ -343,7 +343,7 @@ def test_an_attachment_that_takes_long_is_told_of_later(office: Office, monkeypa
     first = zhao.post("/writing/preview?part=1", typed)
     assert begun.wait(5) and "正在检查附件：慢.bin" in first and 'data-again="yes"' in first
     monkeypatch.setattr(writing, "LOOK_SECONDS", 20.0)
-    go_on.set()
+    threading.Timer(0.5, go_on.set).start()  # the preview waits for it
     second = zhao.post("/writing/preview?part=1", typed)
     assert "附件“慢.bin”有居民身份证号码 1 处" in second and "正在检查附件" not in second
 

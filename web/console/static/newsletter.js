@@ -10,9 +10,18 @@ async function look() {
     const told = await answer.json();
     if (mark) live.innerHTML = told.html; // our own server's, escaped there
     mark = told.live;
+    say();
   } catch (error) {
     // the next look will tell
   }
+}
+
+// Whoever listens hears how far it is, and not every two seconds.
+let said = Date.now();
+function say() {
+  if (Date.now() - said < 30000) return;
+  said = Date.now();
+  document.getElementById("told").textContent = document.getElementById("summary").textContent.trim();
 }
 
 setInterval(look, 2000);

@@ -1,5 +1,5 @@
-"""When a file last came in and how large a picture is, when anything last changed, and the index number of an item, which
-outlives its withdrawal."""
+"""When a file last came in, how large a picture is, when anything last changed; an item's index number, which outlives
+its withdrawal; and requests that are taken once."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,6 +18,8 @@ def upgrade() -> None:
     with op.batch_alter_table("standing") as standing:
         began = sa.text("'2026-01-01 00:00:00+00'")
         standing.add_column(sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False, server_default=began))
+    op.add_column("request_log", sa.Column("nonce", sa.String(32)))
+    op.create_index("ix_request_log_nonce", "request_log", ["nonce"], unique=True)
     op.create_index("ix_files_kept_at", "files", ["kept_at"])
     op.execute("UPDATE files SET kept_at = CURRENT_TIMESTAMP")
     # From now on the version numbers the changes. Index numbers are read from the bodies when the catalogue is made.
