@@ -177,7 +177,9 @@ def _an_issue(rt: Runtime, editor: Actor) -> dict[str, int]:
     revision = assembly.build(rt, editor, issue).revision
     entries = [one.item for column in issues.page(rt, issue).columns for one in column.entries]
     revision = assembly.drop(rt, editor, issue, revision, entries[-1])
-    assembly.write_editorial(rt, editor, issue, revision, "岁末将至，本期集中刊发冬季安全播出和便民服务信息，敬请留意。")
+    assembly.write_editorial(
+        rt, editor, issue, revision, "岁末将至，本期集中刊发冬季安全播出和便民服务信息，敬请留意。"
+    )
     return {"issue": issue, "entry": entries[0]}
 
 

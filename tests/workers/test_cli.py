@@ -1,6 +1,7 @@
 """The command line against a real data directory with nothing running: what it decides, records, shows and refuses."""
 
 import getpass
+import hashlib
 import json
 import os
 import re
@@ -229,7 +230,12 @@ def test_an_item_goes_from_a_file_to_confirmed(desk: Desk) -> None:
     desk.work()
     assert (desk.state(item, "web"), desk.state(item, "board")) == ("confirmed", "accepted")
     assert desk.done("review")["notices"][0]["what"] == "post"
-    desk.done("post", item, "--as", "wang", "--place", "一楼公开栏", "--at", "2026-01-05 09:00")
+    photo = desk.data / "照片.jpg"
+    photo.write_bytes(b"\xff\xd8\xff photo")
+    placed = ("--place", "一楼公开栏", "--at", "2026-01-05 09:00", "--photo", str(photo))
+    desk.done("post", item, "--as", "wang", *placed)
+    (posting,) = desk.done("reach", item)["postings"]
+    assert posting["photo"] == hashlib.sha256(photo.read_bytes()).hexdigest()
     assert desk.state(item, "board") == "confirmed"
     desk.done("unpost", item, "--as", "wang")
     assert desk.done("reach", item)["postings"][0]["removed_by"] == "wang"
@@ -283,9 +289,10 @@ def test_everything_of_the_catalogue_entry_is_kept(desk: Desk) -> None:
         "--type", "公示", "--department", "news", "--formed", "2026-01-05", "--summary", "概述", "--number",
         "张广发〔2026〕12号", "--theme", "广播电视", "--source", "新闻部", "--short-title", "短", "--sms", "短信文本",
         "--from", "2026-01-06", "--to", "2026-01-10", "--contact", "0533-0000000", "--attach", str(attachment),
-        "--corrects", other,
+        "--corrects", other, "--validity", "失效",
     )  # fmt: skip
     draft = desk.draft(item)
+    assert draft.validity == "失效"
     assert (draft.item_type, draft.document_number, draft.theme, draft.source) == (
         "公示", "张广发〔2026〕12号", "广播电视", "新闻部",
     )  # fmt: skip
