@@ -15,6 +15,7 @@ from channels.issue import Column, Entry, Issue
 NUMERALS = "一二三四五六七八九十"
 EXCERPT = "（节选）"
 GONE = "（本期有{count}则信息已撤下。）"
+SUMMARY_TITLE = 60  # characters of the first title that a summary names
 # An internal publication's imprint names all of these (domain: Print).
 INTERNAL_MARK = ("资料性质", "内部资料，免费交流")
 NUMBER_LABEL, PRINTED_LABEL, MERGED_LABEL = "期号", "印刷日期", "合刊说明"
@@ -81,6 +82,16 @@ class Arrangement:
     def text(self) -> str:
         """All of it as a plain text in official style."""
         return to_text(self.blocks)
+
+    @property
+    def summary(self) -> str:
+        """What the catalogue says of the issue."""
+        pieces = list(self.pieces.values())
+        if not pieces:
+            return f"{self.name}{self.year}年第{self.number}期。"
+        title = pieces[0].title
+        title = title if len(title) <= SUMMARY_TITLE else title[: SUMMARY_TITLE - 1] + "…"
+        return f"本期载有《{title}》等{len(pieces)}则信息。" if len(pieces) > 1 else f"本期载有《{title}》。"
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -192,9 +203,14 @@ def numbers(year: int, number: int, running: int) -> str:
 
 
 def numeral(place: int) -> str:
-    """The Chinese numeral of a place counted from 0, up to 99."""
-    tens, ones = divmod(place + 1, 10)
-    head = "" if not tens else "十" if tens == 1 else NUMERALS[tens - 1] + "十"
+    """The Chinese numeral of a place counted from 0, up to 999: after an outage a column may be long."""
+    hundreds, rest = divmod(place + 1, 100)
+    tens, ones = divmod(rest, 10)
+    head = NUMERALS[hundreds - 1] + "百" if hundreds else ""
+    if tens:
+        head += "十" if tens == 1 and not hundreds else NUMERALS[tens - 1] + "十"
+    elif hundreds and ones:
+        head += "零"
     return head + (NUMERALS[ones - 1] if ones else "")
 
 

@@ -30,8 +30,8 @@ from pipeline.arrangement import (
     numbers,
 )
 from pipeline.decisions import Actor, Decision, Refused, audit, permit, plain
-from pipeline.drafts import Draft, latest_revision, read_draft
-from pipeline.models import IssueEntry, Publication, SkippedIssue, StoredIssue, Submission
+from pipeline.drafts import Draft, latest_revision, read_draft, rearranged
+from pipeline.models import Delivery, IssueEntry, Publication, SkippedIssue, StoredIssue, Submission
 from pipeline.newsletter_days import before, dates
 from pipeline.review import Submitted
 from pipeline.rulings import piece_of
@@ -43,7 +43,6 @@ from pipeline.submissions import staged
 log = logging.getLogger("fabu.newsletter")
 MACHINE = "newsletter"  # the account that an automatic build is noted with; the person is the configured editor
 PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-SUMMARY_TITLE = 60  # characters of the first title that a summary names
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def build(rt: Runtime, actor: Actor, issue_id: int) -> Built:
             item_id, number = review.create(rt, actor, _new(rt, actor, newsletter, after), record), 1
         elif after != before:
             today = rt.now().astimezone(rt.settings.zone).date()  # the clock may have been ahead when it was made
-            draft = replace(_with(draft, after), formed_on=min(draft.formed_on, today))
+            draft = replace(rearranged(draft, after), formed_on=min(draft.formed_on, today))
             number = review.edit(rt, actor, item_id, draft, revision, record)
         else:
             with rt.writing() as db:
@@ -284,30 +283,9 @@ def _new(rt: Runtime, actor: Actor, newsletter: NewsletterSection, arranged: Arr
         item_type=newsletter.item_type,
         department=actor.person.department,
         formed_on=rt.now().astimezone(rt.settings.zone).date(),
-        summary=summary(arranged),
+        summary=arranged.summary,
         issue=arranged,
     )
-
-
-def summary(arranged: Arrangement) -> str:
-    """What the catalogue says of an issue."""
-    pieces = list(arranged.pieces.values())
-    if not pieces:
-        return f"{arranged.name}{arranged.year}年第{arranged.number}期。"
-    title = pieces[0].title
-    title = title if len(title) <= SUMMARY_TITLE else title[: SUMMARY_TITLE - 1] + "…"
-    return f"本期载有《{title}》等{len(pieces)}则信息。" if len(pieces) > 1 else f"本期载有《{title}》。"
-
-
-def _with(draft: Draft, arranged: Arrangement) -> Draft:
-    """The draft with another arrangement; a title and a summary of the editor's own stay."""
-    before = draft.issue
-    changed = replace(draft, issue=arranged, text=arranged.text)
-    if before is not None and draft.title == before.title:
-        changed = replace(changed, title=arranged.title)
-    if before is not None and draft.summary == summary(before):
-        changed = replace(changed, summary=summary(arranged))
-    return changed
 
 
 # ── the editor's hand ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -323,7 +301,7 @@ def move(
         if column not in {section.name for section in arranged.sections}:
             known = "、".join(section.name for section in arranged.sections)
             raise Refused("issue.unknown_column", column=column, known=known)
-        return _with(draft, arranged.put(_piece(arranged, item), column, place))
+        return rearranged(draft, arranged.put(_piece(arranged, item), column, place))
 
     return _change(rt, actor, issue_id, based_on, change, what="move", about=item, column=column, place=place)
 
@@ -333,7 +311,7 @@ def drop(rt: Runtime, actor: Actor, issue_id: int, based_on: int, item: int) -> 
 
     def change(draft: Draft, arranged: Arrangement) -> Draft:
         _piece(arranged, item)
-        return _with(draft, arranged.without(item))
+        return rearranged(draft, arranged.without(item))
 
     return _change(rt, actor, issue_id, based_on, change, dropped={item: True}, what="drop", about=item)
 
@@ -354,7 +332,7 @@ def put_back(
 
     def change(draft: Draft, arranged: Arrangement) -> Draft:
         piece = piece_of(rt, source.revision, text, Piece(item, 0, "", "", "", published))
-        return _with(draft, arranged.put(piece, into, place))
+        return rearranged(draft, arranged.put(piece, into, place))
 
     return _change(
         rt, actor, issue_id, based_on, change, dropped={item: False}, what="put_back", about=item, column=into
@@ -373,8 +351,8 @@ def shorten(rt: Runtime, actor: Actor, issue_id: int, based_on: int, item: int, 
         if source is None or full is None:
             raise Refused("issue.entry_withdrawn", item=str(item))
         if not text:
-            return _with(draft, arranged.replaced(piece_of(rt, source.revision, full, piece)))
-        return _with(draft, arranged.replaced(replace(piece, text=text, excerpt=True)))
+            return rearranged(draft, arranged.replaced(piece_of(rt, source.revision, full, piece)))
+        return rearranged(draft, arranged.replaced(replace(piece, text=text, excerpt=True)))
 
     return _change(rt, actor, issue_id, based_on, change, what="shorten", about=item, characters=len(text))
 
@@ -384,7 +362,7 @@ def write_editorial(rt: Runtime, actor: Actor, issue_id: int, based_on: int, tex
     text = plain(text, "text").strip()
 
     def change(draft: Draft, arranged: Arrangement) -> Draft:
-        return _with(draft, replace(arranged, editorial=text))
+        return rearranged(draft, replace(arranged, editorial=text))
 
     return _change(rt, actor, issue_id, based_on, change, what="editorial", characters=len(text))
 
@@ -403,7 +381,7 @@ def set_picture(rt: Runtime, actor: Actor, issue_id: int, based_on: int, item: i
         shown = {piece.picture for piece in after.pieces.values()} | {after.editorial_picture}
         before = {piece.picture for piece in arranged.pieces.values()} | {arranged.editorial_picture}
         files = [file for file in draft.files if file.name != name and (file.name in shown or file.name not in before)]
-        return _with(replace(draft, files=(*files, *([picture] if picture is not None else []))), after)
+        return rearranged(replace(draft, files=(*files, *([picture] if picture is not None else []))), after)
 
     return _change(rt, actor, issue_id, based_on, change, what="picture", about=item)
 
@@ -424,8 +402,11 @@ def submit(
         if issue.item_id is None:
             raise Refused("issue.not_built", issue=numbers(issue.year, issue.number, issue.running))
         in_force = staged(db, issue.item_id, Stage.APPROVED)
+        # Also those on which a change of an item could not be followed: only a review brings it back there.
+        slots = select(Delivery.channel).where(Delivery.item_id == issue.item_id, Delivery.recipient == "")
+        channels = [name for name in db.scalars(slots) if name in rt.channels]
     if in_force is not None:
-        return review.submit(rt, actor, issue.item_id, why=why)
+        return review.submit(rt, actor, issue.item_id, channels, why=why)
     return review.submit(rt, actor, issue.item_id, newsletter.channels, at or issue.send_at, why=why)
 
 

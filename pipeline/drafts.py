@@ -49,6 +49,21 @@ class Draft:
     issue: Arrangement | None = None
 
 
+def rearranged(draft: Draft, arranged: Arrangement) -> Draft:
+    """The draft with another arrangement; a title and a summary of the editor's own stay, unless that summary names a
+    piece by a title that the issue does not have any more."""
+    before = draft.issue
+    changed = replace(draft, issue=arranged, text=arranged.text)
+    if before is None:
+        return changed
+    if draft.title == before.title:
+        changed = replace(changed, title=arranged.title)
+    gone = {one.title for one in before.pieces.values()} - {one.title for one in arranged.pieces.values()}
+    if draft.summary == before.summary or any(title in draft.summary for title in gone):
+        changed = replace(changed, summary=arranged.summary)
+    return changed
+
+
 def checked(rt: Runtime, draft: Draft) -> Draft:
     """The draft as it may be kept: every text cleaned. Raises Refused on what cannot be read, shown or filed."""
     limits = rt.settings.limits

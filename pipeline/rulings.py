@@ -13,18 +13,27 @@ when the decision is taken, it is made again (`Overtaken`).
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from channels.contract import Rendition, Unrenderable
-from pipeline import slots, staff
+from pipeline import slots, sources, staff
 from pipeline.arrangement import Arrangement, Piece
 from pipeline.decisions import Actor, Decision, Refused, audit
-from pipeline.drafts import Draft, checked, compose, latest_revision, read_draft, read_issue, store_revision
+from pipeline.drafts import (
+    Draft,
+    checked,
+    compose,
+    latest_revision,
+    read_draft,
+    read_issue,
+    rearranged,
+    store_revision,
+)
 from pipeline.models import Delivery, IssueEntry, Item, Revision, Ruling, StoredIssue, StoredRendition, Submission
 from pipeline.renditions import store_rendition
 from pipeline.rows import lock
@@ -97,16 +106,19 @@ def prepare(rt: Runtime, item_id: int, replacement: Callable[[Session], Revision
         before = read_draft(db, db.get_one(Revision, base.revision_id))
         if before.issue is None or item_id not in before.issue.pieces:
             return plain
-        source = (new, read_draft(db, new)) if new is not None else None
+        texts = dict[int, Text | None]()  # what could not be followed before (the text could not be made) comes along
+        for item, source in sources.now(db, before.issue).items():
+            texts[item] = (source.revision, read_draft(db, source.revision)) if source is not None else None
+        texts[item_id] = (new, read_draft(db, new)) if new is not None else None
         newer = read_draft(db, latest) if latest.id != base.revision_id else None
-        channels = db.scalars(select(StoredRendition.channel).where(StoredRendition.submission_id == base.id)).all()
+        channels = _wanted(db, base)
     if new is not None and new.number == before.issue.pieces[item_id].revision:
         return replace(plain, base=base.id, nothing=True)  # approved again, for another channel for instance
     known = [name for name in channels if name in rt.channels]
     prepared = replace(plain, base=base.id, failed=tuple(known))
     try:
-        draft = checked(rt, _changed(rt, before, item_id, source, in_force=True))
-        pending = checked(rt, _changed(rt, newer, item_id, source, in_force=False)) if newer is not None else None
+        draft = checked(rt, _changed(rt, before, texts, in_force=True))
+        pending = checked(rt, _changed(rt, newer, texts, in_force=False)) if newer is not None else None
     except Refused:
         return prepared
     message = compose(rt, issue_item, latest.number + 1, draft)
@@ -135,6 +147,8 @@ def follow(rt: Runtime, db: Session, actor: Actor, item_id: int, prepared: Prepa
     latest, base = latest_revision(db, issue_item.id), staged(db, issue_item.id, Stage.APPROVED)
     in_it = base is not None and item_id in _pieces(db, base.revision_id)
     still = latest.id == prepared.latest and (base.id if in_it and base is not None else None) == prepared.base
+    if prepared.draft is not None and prepared.draft.issue is not None:
+        still = still and not sources.changes(db, prepared.draft.issue)
     if not still and not prepared.last:
         raise Overtaken
     if prepared.nothing and still:
@@ -150,8 +164,9 @@ def follow(rt: Runtime, db: Session, actor: Actor, item_id: int, prepared: Prepa
         hash = _rule(rt, db, issue_item, base, prepared, prepared.draft, prepared.renditions)
         concerned += prepared.renditions
     slots.give_up(rt, db, issue_item.id, failed, taken_back=prepared.kind == "dropped")
-    if prepared.kind == "dropped" and made:
-        db.get_one(IssueEntry, item_id).dropped = True
+    if made and prepared.draft is not None and prepared.draft.issue is not None:
+        for item in _pieces(db, base.revision_id).keys() - prepared.draft.issue.pieces.keys():
+            db.get_one(IssueEntry, item).dropped = True
     facts = {"about": item_id, "change": prepared.kind, "from": base.hash, "hash": hash, "failed": list(failed)}
     audit(rt, db, actor, Decision.FOLLOW, issue_item.id, **facts)
     return concerned
@@ -208,19 +223,27 @@ def _send_back(rt: Runtime, db: Session, actor: Actor, issue_item: Item, item_id
     audit(rt, db, actor, Decision.FOLLOW, issue_item.id, about=item_id, voided=reviewing.hash)
 
 
-def _changed(
-    rt: Runtime, draft: Draft, item_id: int, source: tuple[Revision, Draft] | None, *, in_force: bool
-) -> Draft:
-    """The issue's draft without the item, or with its new text."""
+Text = tuple[Revision, Draft]
+
+
+def _changed(rt: Runtime, draft: Draft, texts: Mapping[int, Text | None], *, in_force: bool) -> Draft:
+    """The issue's draft with these items' new texts, or (None) without them."""
+    for item, text in texts.items():
+        draft = _changed_in(rt, draft, item, text, in_force=in_force)
+    return draft
+
+
+def _changed_in(rt: Runtime, draft: Draft, item_id: int, source: Text | None, *, in_force: bool) -> Draft:
     before = draft.issue
     if before is None or (old := before.pieces.get(item_id)) is None:
         return draft
     if source is not None:
-        return replace(draft, issue=before.replaced(piece_of(rt, *source, old)))
+        return rearranged(draft, before.replaced(piece_of(rt, *source, old)))
     after = before.without(item_id)
     if in_force:
         after = replace(after, gone=after.gone + 1)
-    return replace(draft, issue=after, files=tuple(file for file in draft.files if file.name not in _left(after, old)))
+    files = tuple(file for file in draft.files if file.name not in _left(after, old))
+    return replace(rearranged(draft, after), files=files)
 
 
 def _left(after: Arrangement, old: Piece) -> set[str]:
@@ -250,6 +273,13 @@ def _issue_item(db: Session, item_id: int) -> Item | None:
 def _pieces(db: Session, revision_id: int) -> Mapping[int, Piece]:
     issue = read_issue(db.get_one(Revision, revision_id))
     return issue.pieces if issue is not None else {}
+
+
+def _wanted(db: Session, base: Submission) -> Sequence[str]:
+    """The channels on which it is wanted. Where it was given up, only a review brings it back."""
+    slot = (Delivery.item_id == base.item_id, Delivery.channel == StoredRendition.channel, Delivery.recipient == "")
+    stored = select(StoredRendition.channel).where(StoredRendition.submission_id == base.id)
+    return db.scalars(stored.where(exists().where(*slot, Delivery.wanted_id.is_not(None)))).all()
 
 
 def _channels(rt: Runtime, db: Session, base: Submission) -> list[str]:

@@ -63,6 +63,13 @@ def changes(db: Session, arranged: Arrangement) -> dict[int, Change]:
     return found
 
 
+def now(db: Session, arranged: Arrangement) -> dict[int, Source | None]:
+    """The texts in force of those of its pieces that changed; None: withdrawn."""
+    changed = changes(db, arranged)
+    there = in_force(db, changed)
+    return {item: there.get(item) for item in changed}
+
+
 def titles(db: Session, items: Collection[int]) -> dict[int, str]:
     """The titles in force of these items; those that are withdrawn are left out."""
     return {item: source.revision.title for item, source in in_force(db, items).items()}

@@ -32,7 +32,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from channels.contract import ChannelError, Evidence
 from channels.typst import Role, fonts
 from config.settings import Settings, secrets_of
-from pipeline import bounces, desk, health, notify, staff, workdays
+from pipeline import bounces, desk, health, issues, notify, staff, workdays
 from pipeline.database import open_engine
 from pipeline.decisions import entitled
 from pipeline.metrics import overdue
@@ -178,7 +178,7 @@ def ledger(rt: Runtime) -> Iterable[Found]:
     yield from about
     if any(one.code in ("doctor.migrations_pending", "doctor.migrations_ahead") for one in about):
         return
-    for check in (processes, waiting, running_clocks, reviewers, mails, returned, states_of_channels):
+    for check in (processes, waiting, running_clocks, reviewers, mails, returned, newsletter, states_of_channels):
         yield from check(rt)
 
 
@@ -309,6 +309,15 @@ def returned(rt: Runtime) -> Iterable[Found]:
         yield replace(found, cause=(str(status.error["code"]), status.error["facts"]))
     elif status.last_success_at is not None:
         yield well("doctor.bounces_well", last=_local(rt, status.last_success_at))
+
+
+def newsletter(rt: Runtime) -> Iterable[Found]:
+    """Issues whose time has passed and that are not sent."""
+    if rt.settings.newsletter is None:
+        return
+    for line in issues.plan(rt, 0):
+        if line.late:
+            yield unsafe("doctor.issue_late", issue=line.numbers, time=_local(rt, line.send_at), day=line.nominal)
 
 
 def states_of_channels(rt: Runtime) -> Iterable[Found]:

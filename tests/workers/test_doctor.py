@@ -21,7 +21,7 @@ from sqlalchemy import text, update
 from channels import typst
 from config.locale import Language, catalogue, say
 from config.settings import BouncesSection, HolidayYear, Settings
-from pipeline import bounces, health, notify, operate, publish
+from pipeline import bounces, health, issues, notify, operate, publish
 from pipeline.database import open_engine
 from pipeline.models import ChannelStatus, Delivery, Mailed
 from pipeline.rescue import backup
@@ -29,6 +29,7 @@ from pipeline.runtime import Runtime, open_channels
 from tests.channels.recording import Fault, set_faults
 from tests.office import Bureau, open_bureau, settings_for
 from tests.parts import create_database, silent_server
+from tests.pipeline.newsletter import TYPES, newsletter
 from workers import doctor
 from workers.doctor import Found, Level, examine
 
@@ -215,6 +216,19 @@ def test_mails_that_come_back_and_are_not_read_are_named(admit: Admit) -> None:
         db.add(ChannelStatus(channel=bounces.PLACE, failures=2, last_error=json.dumps(gone)))
     (found,) = doctor.returned(read)
     assert (found.level, found.cause) == (Level.BROKEN, ("bounces.no_folder", {"folder": "/var/mail/returned"}))
+
+
+def test_an_issue_of_the_newsletter_that_missed_its_time_is_named(admit: Admit) -> None:
+    moment = summer()
+    section = newsletter(first="2026-08-01", channels=["web"])
+    rt = admit(lambda: moment, newsletter=section, item_types=TYPES).bureau.rt
+    issues.ensure(rt)
+    assert list(doctor.newsletter(rt)) == []
+    moment = datetime(2026, 8, 20, tzinfo=UTC)
+    issues.ensure(rt)
+    late = list(doctor.newsletter(rt))
+    assert [one.facts["day"] for one in late] == ["2026-08-01", "2026-08-15"]
+    assert {(one.code, one.level) for one in late} == {("doctor.issue_late", Level.UNSAFE)}
 
 
 @pytest.mark.parametrize("kind", list(health.Kind))
