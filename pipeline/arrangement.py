@@ -151,6 +151,11 @@ class Arrangement:
         )
         return replace(self, sections=tuple(sections))
 
+    @property
+    def emptied(self) -> "Arrangement":
+        """With its columns, and nothing in them."""
+        return replace(self, sections=tuple(Section(one.name) for one in self.sections))
+
     def replaced(self, piece: Piece) -> "Arrangement":
         """With this piece in the place of the one of the same item."""
         sections = (

@@ -143,6 +143,8 @@ def build_due(rt: Runtime) -> list[int]:
                 with rt.writing() as db:
                     db.get_one(StoredIssue, issue.id).built_at = rt.now()
             log.info("an issue was not built", extra={"event": "assembly.refused", "facts": {"why": refused.code}})
+        except Exception:  # one issue never stops those after it
+            log.exception("an issue could not be built", extra={"event": "assembly.failed", "facts": {"id": issue.id}})
     return built
 
 

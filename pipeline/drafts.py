@@ -50,8 +50,8 @@ class Draft:
 
 
 def rearranged(draft: Draft, arranged: Arrangement) -> Draft:
-    """The draft with another arrangement; a title and a summary of the editor's own stay, unless that summary names a
-    piece by a title that the issue does not have any more."""
+    """The draft with another arrangement; a title, a summary and an SMS text of the editor's own stay, unless they name
+    a piece by a title that the issue does not have any more."""
     before = draft.issue
     changed = replace(draft, issue=arranged, text=arranged.text)
     if before is None:
@@ -61,6 +61,8 @@ def rearranged(draft: Draft, arranged: Arrangement) -> Draft:
     gone = {one.title for one in before.pieces.values()} - {one.title for one in arranged.pieces.values()}
     if draft.summary == before.summary or any(title in draft.summary for title in gone):
         changed = replace(changed, summary=arranged.summary)
+    if any(title in draft.sms_text for title in gone):
+        changed = replace(changed, sms_text="")  # the channel makes one of title and address
     return changed
 
 
@@ -85,7 +87,8 @@ def checked(rt: Runtime, draft: Draft) -> Draft:
         raise Refused("document.empty")
     if len(kept["title"]) > limits.title_characters:
         raise Refused("draft.title_too_long", length=str(len(kept["title"])), limit=str(limits.title_characters))
-    if len(kept["text"]) > limits.text_characters:
+    # An issue is as long as its items, each of which is within the limit: after an outage it may hold many.
+    if draft.issue is None and len(kept["text"]) > limits.text_characters:
         raise Refused("draft.text_too_long", length=str(len(kept["text"])), limit=str(limits.text_characters))
     if draft.item_type not in rt.settings.item_types:
         raise Refused("draft.unknown_type", given=draft.item_type, known="、".join(rt.settings.item_types))

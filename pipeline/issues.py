@@ -12,7 +12,7 @@ has lost is numbered as before, since the days are the same.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
@@ -25,7 +25,7 @@ from pipeline import models, operate, sources
 from pipeline.arrangement import Arrangement, numbers
 from pipeline.database import insert_for
 from pipeline.decisions import Actor, Decision, Refused, audit, permit, require_reason
-from pipeline.drafts import latest_revision, read_draft
+from pipeline.drafts import latest_revision, read_draft, rearranged, store_revision
 from pipeline.models import (
     Bounce,
     BounceKind,
@@ -302,6 +302,8 @@ def skip(rt: Runtime, actor: Actor, nominal: date, reason: str, into: date | Non
             raise Refused("issue.merged_into", day=nominal.isoformat())
         issue = db.scalars(select(StoredIssue).where(StoredIssue.nominal == nominal)).one_or_none()
         if issue is not None:
+            if issue.item_id is None:  # it may be just being assembled
+                db.refresh(issue, with_for_update=True)
             _free(rt, db, issue)
         row = SkippedIssue(nominal=nominal, into=into, reason=reason)
         row.set_by, row.set_at = actor.person.id, rt.now()
@@ -327,7 +329,7 @@ def _free(rt: Runtime, db: Session, issue: StoredIssue) -> None:
     """What was offered to an issue that is left out may go into the next one. One in force is withdrawn first."""
     if issue.item_id is None:
         return
-    db.get_one(Item, issue.item_id, with_for_update={"key_share": True})
+    item = db.get_one(Item, issue.item_id, with_for_update={"key_share": True})
     staged = {
         one.stage: one
         for one in db.scalars(
@@ -342,6 +344,14 @@ def _free(rt: Runtime, db: Session, issue: StoredIssue) -> None:
         reviewing.stage, reviewing.reason, reviewing.closed_at = Stage.VOIDED, "left_out", rt.now()
     for entry in db.scalars(select(IssueEntry).where(IssueEntry.issue_id == issue.id)):
         db.delete(entry)
+    # Should it come out after all, it is assembled anew: from what no other issue took meanwhile.
+    issue.built_at = None
+    latest = latest_revision(db, item.id)
+    draft = read_draft(db, latest)
+    if draft.issue is not None:
+        pictures = {piece.picture for piece in draft.issue.pieces.values()} - {draft.issue.editorial_picture}
+        files = tuple(file for file in draft.files if file.name not in pictures)
+        store_revision(rt, db, item, latest.author, rearranged(replace(draft, files=files), draft.issue.emptied))
 
 
 def release(rt: Runtime, actor: Actor, issue_id: int) -> int:

@@ -13,11 +13,11 @@ when the decision is taken, it is made again (`Overtaken`).
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from sqlalchemy import exists, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from channels.contract import Rendition, Unrenderable
@@ -54,8 +54,8 @@ class Overtaken(Exception):
 class Prepared:
     """What an issue is to say after a decision on the item `about`. `issue`: the issue's own item. `base`: the
     submission in force that it follows from, None: the item is in none; `latest`: the issue's latest revision. `draft`
-    None: no text could be made. `failed`: channels on which it could not be rendered. `pending`: a newer text that
-    somebody works at, after the same change. `nothing`: it says the same afterwards. `last`: nobody tries again."""
+    None: no text could be made. `renditions`: of the channels on which it could be made. `pending`: a newer text
+    that somebody works at, after the same change. `nothing`: it says the same as before. `last`: nobody tries again."""
 
     about: int
     issue: int
@@ -64,7 +64,6 @@ class Prepared:
     latest: int
     draft: Draft | None = None
     renditions: Mapping[str, Rendition] | None = None
-    failed: tuple[str, ...] = ()
     pending: Draft | None = None
     nothing: bool = False
     last: bool = False
@@ -111,26 +110,25 @@ def prepare(rt: Runtime, item_id: int, replacement: Callable[[Session], Revision
             texts[item] = (source.revision, read_draft(db, source.revision)) if source is not None else None
         texts[item_id] = (new, read_draft(db, new)) if new is not None else None
         newer = read_draft(db, latest) if latest.id != base.revision_id else None
-        channels = _wanted(db, base)
+        channels = _wanted(db, issue_item.id)
     if new is not None and new.number == before.issue.pieces[item_id].revision:
         return replace(plain, base=base.id, nothing=True)  # approved again, for another channel for instance
     known = [name for name in channels if name in rt.channels]
-    prepared = replace(plain, base=base.id, failed=tuple(known))
+    prepared = replace(plain, base=base.id)
     try:
         draft = checked(rt, _changed(rt, before, texts, in_force=True))
         pending = checked(rt, _changed(rt, newer, texts, in_force=False)) if newer is not None else None
     except Refused:
         return prepared
     message = compose(rt, issue_item, latest.number + 1, draft)
-    renditions, failed = dict[str, Rendition](), list[str]()
+    renditions = dict[str, Rendition]()
     for name in known:
         try:
             renditions[name] = rt.channels[name].adapter.render(message)
         except Exception as error:  # whatever it is, it must not hold up a withdrawal
             if not isinstance(error, Unrenderable):
                 log.exception("channel %s: unexpected error while an issue follows item %s", name, item_id)
-            failed.append(name)
-    return replace(prepared, draft=draft, renditions=renditions, failed=tuple(failed), pending=pending)
+    return replace(prepared, draft=draft, renditions=renditions, pending=pending)
 
 
 def follow(rt: Runtime, db: Session, actor: Actor, item_id: int, prepared: Prepared | None) -> list[str]:
@@ -157,17 +155,18 @@ def follow(rt: Runtime, db: Session, actor: Actor, item_id: int, prepared: Prepa
     if base is None or not in_it:
         return []
     made = prepared.draft is not None and bool(prepared.renditions) and still
-    failed = prepared.failed if made else tuple(_channels(rt, db, base))
-    concerned = list(failed)
+    made_for = prepared.renditions if made and prepared.renditions is not None else {}
+    # Where it could not be made, and channels that the office has given up for now: should they come back.
+    failed = [name for name in _wanted(db, issue_item.id) if name not in made_for]
+    concerned = [name for name in (*failed, *made_for) if name in rt.channels]
     hash = ""
     if made and prepared.draft is not None and prepared.renditions is not None:
         hash = _rule(rt, db, issue_item, base, prepared, prepared.draft, prepared.renditions)
-        concerned += prepared.renditions
     slots.give_up(rt, db, issue_item.id, failed, taken_back=prepared.kind == "dropped")
     if made and prepared.draft is not None and prepared.draft.issue is not None:
         for item in _pieces(db, base.revision_id).keys() - prepared.draft.issue.pieces.keys():
             db.get_one(IssueEntry, item).dropped = True
-    facts = {"about": item_id, "change": prepared.kind, "from": base.hash, "hash": hash, "failed": list(failed)}
+    facts = {"about": item_id, "change": prepared.kind, "from": base.hash, "hash": hash, "failed": failed}
     audit(rt, db, actor, Decision.FOLLOW, issue_item.id, **facts)
     return concerned
 
@@ -275,13 +274,7 @@ def _pieces(db: Session, revision_id: int) -> Mapping[int, Piece]:
     return issue.pieces if issue is not None else {}
 
 
-def _wanted(db: Session, base: Submission) -> Sequence[str]:
-    """The channels on which it is wanted. Where it was given up, only a review brings it back."""
-    slot = (Delivery.item_id == base.item_id, Delivery.channel == StoredRendition.channel, Delivery.recipient == "")
-    stored = select(StoredRendition.channel).where(StoredRendition.submission_id == base.id)
-    return db.scalars(stored.where(exists().where(*slot, Delivery.wanted_id.is_not(None)))).all()
-
-
-def _channels(rt: Runtime, db: Session, base: Submission) -> list[str]:
-    stored = db.scalars(select(StoredRendition.channel).where(StoredRendition.submission_id == base.id))
-    return [name for name in stored if name in rt.channels]
+def _wanted(db: Session, item_id: int) -> list[str]:
+    """The channels on which something of it is wanted. Where it was given up, only a review brings it back."""
+    slots = select(Delivery.channel).where(Delivery.item_id == item_id, Delivery.recipient == "")
+    return sorted(db.scalars(slots.where(Delivery.wanted_id.is_not(None))))

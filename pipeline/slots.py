@@ -67,7 +67,7 @@ def give_up(rt: Runtime, db: Session, item_id: int, channels: Collection[str], t
         if channel not in channels or slot.wanted_id is None:
             continue
         opened = rt.channels.get(channel)
-        if opened is not None and opened.traits.recall:
+        if opened.traits.recall if opened else slot.expanded_at is None:  # as in `_turn`
             if taken_back or (slot.held_known and slot.held_id is None):
                 _turn(opened, db, slot, None, now)
             continue

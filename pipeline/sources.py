@@ -9,10 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from channels.contract import Finding, Severity
-from pipeline.arrangement import Arrangement
+from pipeline.arrangement import Arrangement, numbers
 from pipeline.decisions import Refused
 from pipeline.drafts import Draft
-from pipeline.models import Revision, StoredIssue, Submission
+from pipeline.models import Revision, SkippedIssue, StoredIssue, Submission
 from pipeline.runtime import Runtime
 from pipeline.states import Disclosure, Stage
 
@@ -94,9 +94,17 @@ def findings(rt: Runtime, draft: Draft, channels: Collection[str]) -> list[Findi
     return found
 
 
-def require_current(db: Session, arranged: Arrangement | None) -> None:
-    """Raise Refused when an item of the issue was withdrawn or corrected a moment ago."""
-    if arranged is not None and changes(db, arranged):
+def require_current(db: Session, item_id: int, arranged: Arrangement | None) -> None:
+    """Raise Refused when the issue that this item is was left out or is empty, or when an item in it was withdrawn or
+    corrected a moment ago."""
+    if arranged is None:
+        return
+    skipped = select(SkippedIssue.nominal).join(StoredIssue, StoredIssue.nominal == SkippedIssue.nominal)
+    if (day := db.scalar(skipped.where(StoredIssue.item_id == item_id))) is not None:
+        raise Refused("issue.left_out_already", day=day.isoformat())
+    if not arranged.blocks:
+        raise Refused("issue.nothing", issue=numbers(arranged.year, arranged.number, arranged.running))
+    if changes(db, arranged):
         raise Refused("issue.changed_meanwhile")
 
 

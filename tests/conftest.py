@@ -1,8 +1,10 @@
 """Fixtures shared by all rooms: real databases, a real broker."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +13,10 @@ from pipeline.migrate import upgrade
 from tests.office import Bureau, open_bureau, settings_for
 from tests.parts import create_database, postgres, valkey
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM = Path("/usr/bin/chromium")
 _serial = itertools.count(1)
 
 
@@ -73,3 +79,19 @@ def open_office(database_url: str, tmp_path: Path) -> Iterator[Callable[..., Bur
 def bureau(open_office: Callable[..., Bureau]) -> Bureau:
     """The bureau as it comes, on either database."""
     return open_office()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> "Iterator[Browser]":
+    """Debian's Chromium, driven by Playwright; without it the test is skipped and says so. Closed with the module:
+    while it is open, no other event loop can run in this thread."""
+    if not CHROMIUM.exists():
+        pytest.skip("Debian's chromium is not installed (apt-get install chromium fonts-noto-cjk)")
+    from playwright.sync_api import sync_playwright
+
+    os.environ.setdefault("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1")
+    quiet = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=quiet)
+        yield browser
+        browser.close()

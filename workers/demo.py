@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from config import settings as config
 from config.settings import HERE, ConfigError, Settings
 from pipeline import assembly, desk, intake, issues, operate, reach, review, staff, subscribers
-from pipeline.decisions import Actor
+from pipeline.decisions import Actor, Refused
 from pipeline.reach import Cell
 from pipeline.runtime import Runtime, open_runtime
 from pipeline.states import State
@@ -139,7 +139,11 @@ def _send_newsletter(
     issues.ensure(rt)
     issue = next(line for line in issues.plan(rt) if line.cut_off_at > rt.now())
     editor = _actor(rt, EDITOR)
-    built = assembly.build(rt, editor, issue.id)
+    try:
+        built = assembly.build(rt, editor, issue.id)
+    except Refused as refused:  # nothing became public, which the end of the demo says
+        screen.error(refused.code, refused.facts)
+        return []
     assembly.write_editorial(rt, editor, issue.id, built.revision, screen.say("demo.editorial", count=len(built.added)))
     submitted = assembly.submit(rt, editor, issue.id, at=rt.now())
     _approve(rt, submitted)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,15 +18,25 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from channels.contract import Channel, Finding, Message, Rendition, Severity, Unrenderable
-from pipeline import assembly, desk, issues, items, operate, proof, reach, review
+from pipeline import assembly, desk, issues, items, operate, proof, reach, review, slots
 from pipeline.decisions import Refused
 from pipeline.drafts import latest_revision, read_draft
 from pipeline.issues import Phase
-from pipeline.models import Approval, AuditLine, Revision, Ruling, StoredRendition, Submission
+from pipeline.models import Approval, AuditLine, IssueEntry, Revision, Ruling, StoredRendition, Submission
 from pipeline.states import Stage
 from tests.channels.recording import Fault, Recorded, set_faults
 from tests.office import Bureau, open_bureau, settings_for
-from tests.pipeline.newsletter import TYPES, built, go_to_sending, newsletter, published, submitted, with_newsletter
+from tests.pipeline.newsletter import (
+    DEADLINE,
+    TYPES,
+    built,
+    go_to_sending,
+    newsletter,
+    published,
+    stored,
+    submitted,
+    with_newsletter,
+)
 
 BAD, GOOD = "有误的通知", "无误的通知"
 GONE = "（本期有1则信息已撤下。）"
@@ -312,6 +322,190 @@ def test_a_page_that_cannot_be_made_anew_is_taken_down(office: Bureau) -> None:
     office.work()
     assert [one.op for one in office.effects("web") if one.slot == f"web/{item}"][-1] == "withdraw"
     assert len(issue_calls(office, "sms", item)) == 6
+
+
+def whole(office: Bureau, call: Recorded) -> str:
+    """Everything that a call carried: summary and plain text, too."""
+    with office.rt.reading() as db:
+        body = db.scalars(select(StoredRendition.body).where(StoredRendition.digest == call.digest)).first()
+    assert body is not None
+    return body.decode()
+
+
+def page_shows(office: Bureau, item: int) -> str:
+    """What citizens read at the issue's address now; "": it is taken down."""
+    last = [one for one in office.effects("web") if one.slot == f"web/{item}"][-1]
+    return whole(office, last) if last.op == "deliver" else ""
+
+
+def test_the_summary_names_nothing_that_was_withdrawn_or_corrected(office: Bureau) -> None:
+    bad, good, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    office.correct(bad, title="改正的标题", text="改正的正文。")
+    go_to_sending(office, issue)
+    office.work("web")
+    assert BAD not in page_shows(office, item) and "改正的标题" in page_shows(office, item)
+    withdraw(office, bad)
+    office.clock.forward(minutes=20)
+    office.work()
+    sent = issue_calls(office, "sms", item)
+    assert len(sent) == 6 and good
+    assert all("改正的" not in whole(office, one) for one in sent) and "改正的" not in page_shows(office, item)
+
+
+def test_an_sms_text_of_the_editors_own_names_nothing_that_was_withdrawn(office: Bureau) -> None:
+    bad, good, issue, item = issue_of_two(office)
+    with office.rt.reading() as db:
+        draft = read_draft(db, latest_revision(db, item))
+    own = replace(draft, issue=None, summary=f"《{BAD}》和《{GOOD}》。", sms_text=f"本期有《{BAD}》。")
+    review.edit(office.rt, office.actor("wang"), item, own)
+    office.approve(item, submitted(office, issue))
+    withdraw(office, bad)
+    go_to_sending(office, issue)
+    office.work()
+    sent = issue_calls(office, "sms", item) + issue_calls(office, "web", item)
+    assert len(sent) == 7 and all(BAD not in whole(office, one) for one in sent) and good
+
+
+def test_a_second_change_brings_nothing_back_that_could_not_be_followed(office: Bureau) -> None:
+    bad, good, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    withdraw(torn(office, "web", "sms"), bad)
+    office.correct(good, title="改过的通知", text="改过的正文。")
+    office.work()
+    assert issue_calls(office, "web", item) == []  # nor does it go out before its time
+    withdraw(office, good)
+    go_to_sending(office, issue)
+    office.work()
+    assert issue_calls(office, "web", item) == issue_calls(office, "sms", item) == []
+
+
+def test_a_page_whose_correction_could_not_be_made_goes_with_the_withdrawal(office: Bureau) -> None:
+    bad, _, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    go_to_sending(office, issue)
+    office.work()
+    torn(office, "web").correct(bad, title="改正的标题", text="改正的正文。")
+    office.work()
+    assert BAD in page_shows(office, item)  # the old text stays until another is approved
+    withdraw(office, bad)
+    office.clock.forward(minutes=20)
+    office.work()
+    assert BAD not in page_shows(office, item) and "改正的" not in page_shows(office, item)
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_channel_that_is_away_when_an_item_is_withdrawn_shows_nothing_of_it_later(office: Bureau, sent: bool) -> None:
+    bad, _, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    if sent:
+        go_to_sending(office, issue)
+        office.work("web")
+    withdraw(Bureau(replace(office.rt, channels={}), office.clock, office.woken), bad)
+    go_to_sending(office, issue)
+    office.clock.forward(minutes=20)
+    office.work()
+    assert len(issue_calls(office, "web", item)) == sent and issue_calls(office, "sms", item) == []
+    assert not sent or page_shows(office, item) == ""
+
+
+def test_a_correction_of_the_issue_is_for_the_held_channel_too(office: Bureau) -> None:
+    bad, _, issue, item = issue_of_two(office)
+    office.approve(item, submitted(office, issue))
+    withdraw(torn(office, "sms"), bad)
+    page = issues.page(office.rt, issue)
+    assembly.write_editorial(office.rt, office.actor("wang"), issue, page.revision, "编者按。")
+    office.approve(item, submitted(office, issue))
+    go_to_sending(office, issue)
+    office.work()
+    issues.release(office.rt, office.actor("wang"), issue)
+    office.work()
+    assert len(issue_calls(office, "sms", item)) == 6
+
+
+def test_an_issue_that_is_left_out_goes_nowhere_and_keeps_nothing(office: Bureau) -> None:
+    """Its items belong to the next issue: what is decided about them is followed there only."""
+    bad, good, issue, item = issue_of_two(office)
+    nominal, chen = issues.line(office.rt, issue).nominal, office.actor("chen")
+    issues.skip(office.rt, chen, nominal, "本期不出")
+    with pytest.raises(Refused) as caught:
+        submitted(office, issue)
+    assert caught.value.code == "issue.left_out_already"
+    issues.take_back(office.rt, chen, nominal, "还是要出")
+    with pytest.raises(Refused) as caught:
+        submitted(office, issue)
+    assert caught.value.code == "issue.nothing"
+    assert assembly.build_due(office.rt) == [item]  # nobody else took them
+    office.approve(item, submitted(office, issue))
+    withdraw(office, bad)
+    go_to_sending(office, issue)
+    office.work()
+    sent = issue_calls(office, "sms", item) + issue_calls(office, "web", item)
+    assert len(sent) == 7 and all(BAD not in whole(office, one) for one in sent) and good
+
+
+def test_what_the_next_issue_took_is_not_in_one_that_comes_out_after_all(office: Bureau) -> None:
+    bad, good, issue, item = issue_of_two(office)
+    nominal, chen = issues.line(office.rt, issue).nominal, office.actor("chen")
+    issues.skip(office.rt, chen, nominal, "本期不出")
+    _, second = built(office, DEADLINE + timedelta(days=14))
+    issues.take_back(office.rt, chen, nominal, "还是要出")
+    with pytest.raises(Refused) as caught:
+        assembly.build(office.rt, office.actor("wang"), issue)
+    assert caught.value.code == "issue.nothing"
+    with office.rt.reading() as db:
+        first, later = (read_draft(db, latest_revision(db, one)).issue for one in (item, second))
+    assert first is not None and later is not None
+    assert not first.pieces and {*later.pieces} == {bad, good}
+
+
+def test_an_issue_submitted_in_the_midst_of_a_withdrawal_is_not_approved(
+    office: Bureau, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The withdrawal found the item in no issue, and whoever submits finds the item not withdrawn yet."""
+    if office.rt.engine.dialect.name == "sqlite":
+        pytest.skip("has one writer: nothing happens in the midst of a decision")
+    bad = published(office, BAD)
+    office.clock.moment = DEADLINE
+    issues.ensure(office.rt)
+    want_nothing, hashes = slots.want_nothing, list[str]()
+
+    def slowly(*given: Any) -> list[str]:
+        _, item = built(office)
+        hashes.append(submitted(office, stored(office)[0].id))
+        assert item
+        return want_nothing(*given)
+
+    monkeypatch.setattr(review, "want_nothing", slowly)
+    withdraw(office, bad)
+    item = stored(office)[0].item_id
+    assert item is not None
+    with pytest.raises(Refused) as caught:
+        office.approve(item, hashes[0])
+    assert caught.value.code == "issue.changed_meanwhile"
+
+
+def test_an_issue_that_is_left_out_while_it_is_assembled_takes_nothing_along(
+    office: Bureau, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(office, GOOD)
+    office.clock.moment = DEADLINE
+    issues.ensure(office.rt)
+    (issue, *_) = stored(office)
+    free, deciding, builder = issues._free, threading.Event(), threading.Thread(
+        target=lambda: assembly.build_due(office.rt)
+    )  # fmt: skip
+
+    def slowly(*given: Any) -> None:
+        builder.start()
+        deciding.wait(0.7)  # time enough for it to be assembled, if nothing stops that
+        free(*given)
+
+    monkeypatch.setattr(issues, "_free", slowly)
+    issues.skip(office.rt, office.actor("chen"), issue.nominal, "本期不出")
+    builder.join(20)
+    with office.rt.reading() as db:
+        assert db.scalars(select(IssueEntry)).all() == []
 
 
 # ── at the same moment ───────────────────────────────────────────────────────────────────────────────────────────────

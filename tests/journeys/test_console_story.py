@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.journeys import Place, office, page, until
-from tests.web.console.conftest import CHROMIUM
 from workers import embedded
 
 if TYPE_CHECKING:
@@ -26,19 +25,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
     with office(tmp_path / "data") as place:
         embedded.prepare(place.data, "demo.toml")
         yield place
-
-
-@pytest.fixture
-def browser() -> "Iterator[Browser]":
-    if not CHROMIUM.exists():
-        pytest.skip("Debian's chromium is not installed (apt-get install chromium fonts-noto-cjk)")
-    from playwright.sync_api import sync_playwright
-
-    quiet = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=quiet)
-        yield browser
-        browser.close()
 
 
 def sign_in(browser: "Browser", place: Place, person: str, screen: "dict[str, int]" = DESK) -> "Page":
@@ -68,14 +54,14 @@ def approve_next(seat: "Page") -> None:
 
 @pytest.mark.timeout(400)
 def test_an_item_is_written_reviewed_published_corrected_and_withdrawn_by_four_people(
-    place: Place, browser: "Browser", tmp_path: Path
+    place: Place, chromium: "Browser", tmp_path: Path
 ) -> None:
     people = tmp_path / "people.csv"
     people.write_text("phone,name,consent_source,consent_on\n13800000010,甲,窗口登记,2026-01-05\n", "utf-8")
     running = place.up()
     place.json("subscribers", "import", str(people), "--as", "wang")
-    author, officer = sign_in(browser, place, "zhao"), sign_in(browser, place, "li")
-    leader, editor = sign_in(browser, place, "chen", PHONE), sign_in(browser, place, "wang")
+    author, officer = sign_in(chromium, place, "zhao"), sign_in(chromium, place, "li")
+    leader, editor = sign_in(chromium, place, "chen", PHONE), sign_in(chromium, place, "wang")
 
     author.click("text=新建信息")
     author.fill("[name=title]", TITLE)

@@ -9,7 +9,6 @@ import pytest
 
 from tests.channels.rig_portal import portal_process
 from tests.web import public
-from tests.web.console.conftest import CHROMIUM
 from tests.web.console.test_accessible import barriers
 from web.portal import words
 
@@ -54,27 +53,14 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield process.url
 
 
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    if not CHROMIUM.exists():
-        pytest.skip("Debian's chromium is not installed (apt-get install chromium fonts-noto-cjk)")
-    from playwright.sync_api import sync_playwright
-
-    quiet = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=quiet)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def visit(browser: "Browser", url: str) -> "Iterator[Callable[..., Page]]":
+def visit(chromium: "Browser", url: str) -> "Iterator[Callable[..., Page]]":
     """Somebody at the portal; fails afterwards when a page complained or asked anybody else for anything."""
     opened = []
     strange: list[str] = []
 
     def open_it(path: str = "/", view: str = "", voices: str = "", **how: Any) -> "Page":
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="zh-CN", **how)
+        context = chromium.new_context(viewport={"width": 1280, "height": 900}, locale="zh-CN", **how)
         opened.append(context)
         if view:
             context.add_cookies([{"name": "view", "value": view, "url": url}])

@@ -15,7 +15,16 @@ from pipeline.decisions import Refused
 from pipeline.drafts import Draft, latest_revision, read_draft
 from pipeline.models import AuditLine, StoredRendition
 from tests.office import Bureau
-from tests.pipeline.newsletter import DEADLINE, built, published, stored, submitted, with_newsletter
+from tests.pipeline.newsletter import (
+    DEADLINE,
+    TYPES,
+    built,
+    newsletter,
+    published,
+    stored,
+    submitted,
+    with_newsletter,
+)
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 
@@ -319,6 +328,17 @@ def test_internal_material_does_not_call_itself_a_newspaper_or_a_journal(open_of
 
 def test_numerals_count_as_official_texts_do() -> None:
     assert [numeral(n) for n in (0, 9, 10, 19, 20, 98)] == ["一", "十", "十一", "二十", "二十一", "九十九"]
+    assert [numeral(n) for n in (99, 100, 109, 110, 214)] == [
+        "一百", "一百零一", "一百一十", "一百一十一", "二百一十五",
+    ]  # fmt: skip
+
+
+def test_an_issue_may_be_longer_than_any_item(open_office: Callable[..., Bureau]) -> None:
+    """After an outage it holds what several would have held; nobody could shorten it before it is assembled."""
+    office = open_office(newsletter=newsletter(), item_types=TYPES, limits={"text_characters": 60})
+    items = [published(office, f"通知{n}") for n in range(4)]
+    _, item = built(office)
+    assert [*arranged(office, item).pieces] == items and len(text_of(office, item).text) > 60
 
 
 def test_an_issue_that_is_late_is_held_for_a_person(office: Bureau) -> None:

@@ -95,7 +95,7 @@ def test_a_decision_that_breaks_off_leaves_neither_change_nor_line(
     review.approve(bureau.rt, bureau.actor("li"), item, seen)
     before = len(lines(bureau))
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("power failure")
 
     monkeypatch.setattr(review, "want", broken)

@@ -10,7 +10,6 @@ from pipeline import subscriptions
 from tests.office import Bureau
 from tests.pipeline.letters import code_in, letters, open_town, path_in
 from tests.pipeline.test_subscriptions import MAIL, PHONE, told
-from tests.web.console.conftest import chromium  # noqa: F401  (a fixture)
 from tests.web.test_inbound import inbound
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def barriers(page: "Page") -> list[str]:
 def test_a_citizen_subscribes_and_leaves_with_the_keyboard_and_without_script(
     open_office: Callable[..., Bureau],
     tmp_path: Path,
-    chromium: "Browser",  # noqa: F811
+    chromium: "Browser",
 ) -> None:
     town = open_town(open_office, tmp_path)
     with inbound(town) as address:
@@ -74,7 +73,7 @@ def test_a_citizen_subscribes_and_leaves_with_the_keyboard_and_without_script(
 def test_nothing_on_these_pages_keeps_anybody_out(
     open_office: Callable[..., Bureau],
     tmp_path: Path,
-    chromium: "Browser",  # noqa: F811
+    chromium: "Browser",
 ) -> None:
     town, found = open_town(open_office, tmp_path), list[str]()
     leave = subscriptions.unsubscribe_address(town.rt, "mail", MAIL).removeprefix(town.rt.settings.inbound_url)

@@ -29,7 +29,6 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.channels.rig_portal import free_port, portal_process, start
-from tests.web.console.conftest import chromium  # noqa: F401
 from tests.web.test_portal_process import Writer, code, item
 from web.portal import listing, pictures
 from web.portal.storage import Kind, Storage
@@ -458,7 +457,7 @@ class _Elsewhere(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-def test_a_script_on_another_site_reads_it_in_a_real_browser(app: App, chromium: "Browser") -> None:  # noqa: F811
+def test_a_script_on_another_site_reads_it_in_a_real_browser(app: App, chromium: "Browser") -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     page = chromium.new_page()

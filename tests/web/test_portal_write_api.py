@@ -82,8 +82,12 @@ def old(minutes: int) -> Refused:
 
 def stolen(method: str, target: str, generation: str, body: bytes) -> Refused:
     """The proof of one request under another."""
-    proof = signed(KEY, "PUT", "/api/items/1", "9", item(title="新"))
-    return unsigned(method, target, body, **(proof | {"X-Fabu-Generation": generation}))
+
+    def send(write: Writer) -> requests.Response:
+        proof = signed(KEY, "PUT", "/api/items/1", "9", item(title="新"))
+        return unsigned(method, target, body, **(proof | {"X-Fabu-Generation": generation}))(write)
+
+    return send
 
 
 STRANGERS: dict[str, tuple[Refused, str]] = {

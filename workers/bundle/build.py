@@ -8,8 +8,9 @@
         SHA256SUMS          of every file; install.sh compares them
         docs/, README*, LICENSE
 
-Downloads come from pip's index, must have a hash that stands in requirements.lock, and are wheels: nothing is compiled
-here or on the server. The archive is the same byte for byte when it is built again from the same sources.
+Downloads come from pip's index and must have a hash that stands in requirements.lock. They are wheels, or sources in
+pure Python that wheels are made of here: nothing is compiled here or on the server. The archive is the same byte for
+byte when it is built again from the same sources.
 """
 
 import gzip
@@ -37,6 +38,7 @@ EPOCH = 315_532_800  # 1980-01-01 UTC, the first moment that a zip file, and so 
 OURS = ("config", "channels", "pipeline", "workers", "web", "pyproject.toml", "README.md", "LICENSE")
 READ = ("docs", "README.md", "README.zh-CN.md", "LICENSE")
 BUILDS_ONLY = ("setuptools",)  # in the lock because it builds our own wheel, which is done here
+PURE_SOURCES = ("dkimpy",)  # published without a wheel
 # glibc 2.28 or later (PEP 600), under every name that a wheel may bear
 GLIBC = (*(f"manylinux_2_{minor}" for minor in range(28, 4, -1)), "manylinux2014", "manylinux2010", "manylinux1")
 
@@ -116,14 +118,26 @@ def build(folder: Path, targets: Sequence[Target]) -> Path:
         wheels = bundle / "wheels"
         wheels.mkdir(parents=True)
         pins = [pin for pin in locked if pin.requirement.name not in BUILDS_ONLY]
+        sources = {name: _made(pin, Path(temporary), wheels) for pin in pins
+                   if (name := pin.requirement.name) in PURE_SOURCES}  # fmt: skip
         for target in targets:
             wanted = Path(temporary) / "wanted.txt"
-            wanted.write_text("".join(f"{pin.unconditional}\n" for pin in pins if target.needs(pin.requirement)))
+            wanted.write_text(
+                "".join(
+                    f"{pin.unconditional}\n"
+                    for pin in pins
+                    if pin.requirement.name not in sources and target.needs(pin.requirement)
+                )
+            )
             _pip("download", "--require-hashes", "--no-deps", *target.pip_options, "-r", str(wanted), "-d", str(wheels))
         _pip("download", "--require-hashes", "--no-deps", "-r", str(HERE / "pip.txt"), "-d", str(wheels))
         own = _own_wheel(Path(temporary) / "src", wheels)
         fabu = Pin(Requirement(f"fabu=={version}"), f"--hash=sha256:{_digest(own)}")
-        needed = [pin for pin in pins if any(target.needs(pin.requirement) for target in targets)]
+        needed = [
+            sources.get(pin.requirement.name, pin)
+            for pin in pins
+            if any(target.needs(pin.requirement) for target in targets)
+        ]
         (bundle / "requirements.txt").write_text("".join(f"{pin}\n" for pin in (*needed, fabu)))
         (bundle / "VERSION").write_text(f"{version}\n")
         (bundle / "TARGETS").write_text("".join(f"{target.machine} {target.python}\n" for target in targets))
@@ -147,6 +161,17 @@ def _holds(locked: Iterable[Pin], wanted: Requirement) -> bool:
     name = canonicalize_name(wanted.name)
     versions = [pin.version for pin in locked if canonicalize_name(pin.requirement.name) == name]
     return any(wanted.specifier.contains(version, prereleases=True) for version in versions)
+
+
+def _made(pin: Pin, temporary: Path, wheels: Path) -> Pin:
+    """Make the wheel of a locked source in pure Python; gives the entry for it."""
+    wanted = temporary / "source.txt"
+    wanted.write_text(f"{pin.unconditional}\n")
+    _pip(
+        "wheel", "--require-hashes", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), "-r", str(wanted)
+    )
+    (wheel,) = wheels.glob(f"{pin.requirement.name.replace('-', '_')}-*-none-any.whl")
+    return Pin(pin.requirement, f"--hash=sha256:{_digest(wheel)}")
 
 
 def _own_wheel(source: Path, wheels: Path) -> Path:

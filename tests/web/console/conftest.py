@@ -1,6 +1,5 @@
 """The console as a real server on loopback, people who sign in to it, and a real browser where Debian's is there."""
 
-import os
 import re
 import socket
 import threading
@@ -20,10 +19,9 @@ from tests.office import Bureau
 from web.console.app import create
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    pass
 
 PASSWORD = "dianbo-guangdian"
-CHROMIUM = Path("/usr/bin/chromium")
 _HASH = accounts._hasher.hash(PASSWORD)  # hashing is slow on purpose: once for all tests
 
 
@@ -107,18 +105,3 @@ def open_console(open_office: Callable[..., Bureau]) -> Iterator[Callable[..., O
 @pytest.fixture
 def office(open_console: Callable[..., Office]) -> Office:
     return open_console()
-
-
-@pytest.fixture(scope="session")
-def chromium() -> "Iterator[Browser]":
-    """Debian's Chromium, driven by Playwright; without it the test is skipped and says so."""
-    if not CHROMIUM.exists():
-        pytest.skip("Debian's chromium is not installed (apt-get install chromium fonts-noto-cjk)")
-    from playwright.sync_api import sync_playwright
-
-    os.environ.setdefault("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1")
-    quiet = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=quiet)
-        yield browser
-        browser.close()
