@@ -20,7 +20,13 @@ class Evidence(StrEnum):
 
     READBACK = "readback"  # we read it as a citizen would
     REPORT = "report"  # the outside reports back, for each recipient
+    BOUNCE = "bounce"  # the outside reports what did not arrive only: silence is the usual end
     PERSON = "person"  # a person ticks it
+
+    @property
+    def reported(self) -> bool:
+        """Does the outside report to `Call.report_to`?"""
+        return self in (Evidence.REPORT, Evidence.BOUNCE)
 
 
 @dataclass(frozen=True)

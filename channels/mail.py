@@ -95,7 +95,7 @@ class Mail:
     the DNS; left out: the mail server signs. `per_minute`: mails to one recipient domain, 0 without limit."""
 
     recall: ClassVar[bool] = False
-    evidence: ClassVar[Evidence] = Evidence.REPORT
+    evidence: ClassVar[Evidence] = Evidence.BOUNCE
     addressed: ClassVar[bool] = True
     fenced: ClassVar[bool] = False
 

@@ -27,7 +27,6 @@ from channels.contract import (
     Call,
     Channel,
     DeliveryError,
-    Evidence,
     Gone,
     InDoubt,
     Paced,
@@ -359,7 +358,7 @@ def _call(rt: Runtime, opened: Opened, begun: Begun, rendition: Rendition | None
         recipient=row.recipient,
         facts=facts_of_sending(rt, opened, row, row.first_tried_at or begun.started_at),
         report_to=reports.address(rt, opened.name, row.id, begun.number, begun.started_at)
-        if opened.traits.evidence is Evidence.REPORT
+        if opened.traits.evidence.reported
         else "",
     )
     return outcome(begun, opened.adapter, rendition, call)
@@ -538,7 +537,7 @@ def record(rt: Runtime, db: Session, opened: Opened, ended: Sequence[Ended]) -> 
     write_lines(db, moved.values())
     unsent = (State.DUE, State.FAILED)  # nothing else follows its slot, and nearly all of a chunk was sent
     follow_slots(db, [row.id for row in rows.values() if row.slot_id is not None and row.state in unsent])
-    if opened.traits.evidence is Evidence.REPORT and reports.waiting(db, rows):
+    if opened.traits.evidence.reported and reports.waiting(db, rows):
         reports.settle(rt, db, list(rows))
     _suppress(db, opened, [end.begun.row.recipient for end in ended if end.gone], now)
     _note_health(db, opened, ended, now)

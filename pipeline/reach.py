@@ -59,6 +59,13 @@ class Cell:
         """How many recipients were sent something, or may have been."""
         return sum(self.counts.get(state, 0) for state in (State.ACCEPTED, State.CONFIRMED, State.IN_DOUBT))
 
+    @property
+    def arrived(self) -> int:
+        """How many recipients have it, as far as this channel can tell: where only failures are reported, who was sent
+        it and did not fail."""
+        ends = (State.CONFIRMED, State.ACCEPTED) if self.evidence is Evidence.BOUNCE else (State.CONFIRMED,)
+        return sum(self.counts.get(state, 0) for state in ends)
+
 
 def matrix(rt: Runtime, items: Collection[int] | None = None, most: int = 500) -> list[Cell]:
     """The cells of these items, or of the newest `most` items, by item and by the order of the channels."""

@@ -66,7 +66,7 @@ def read(rt: Runtime, channel: str, token: str) -> Tried | None:
     """The attempt that the last part of an `address` names; None when we did not make it."""
     name, _, signature = token.lower().rpartition(".")
     opened = rt.channels.get(channel)
-    if opened is None or opened.traits.evidence is not Evidence.REPORT:
+    if opened is None or not opened.traits.evidence.reported:
         return None
     if not hmac.compare_digest(signature.encode(), _signature(rt, channel, name).encode()):
         return None

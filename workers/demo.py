@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from channels.contract import Evidence
 from config import settings as config
 from config.settings import HERE, ConfigError, Settings
 from pipeline import assembly, desk, intake, issues, operate, reach, review, staff, subscribers
@@ -177,7 +178,7 @@ def _settle(
 
 def _arrived(cell: Cell) -> bool:
     """Seen from outside; of a mail nobody reports that it arrived, only that it did not."""
-    return cell.state is State.CONFIRMED or (cell.channel == "mail" and cell.state is State.ACCEPTED)
+    return cell.state is State.CONFIRMED or (cell.evidence is Evidence.BOUNCE and cell.state is State.ACCEPTED)
 
 
 def _review(rt: Runtime, sample: intake.Sample) -> int:
@@ -225,7 +226,7 @@ def _why(rt: Runtime, screen: Screen, cell: Cell) -> str:
 
 def _conclude(rt: Runtime, screen: Screen, cells: list[Cell]) -> bool:
     missing = [cell for cell in cells if not _arrived(cell)]
-    mails = sum(cell.channel == "mail" for cell in cells)
+    mails = sum(cell.evidence is Evidence.BOUNCE for cell in cells)
     screen.json([show.cell_json(cell) for cell in cells])
     if not screen.as_json:
         show.matrix(screen, rt, cells)

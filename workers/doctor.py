@@ -29,7 +29,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from channels.contract import ChannelError, Evidence
+from channels.contract import ChannelError
 from channels.typst import Role, fonts
 from config.settings import Settings, secrets_of
 from pipeline import bounces, desk, health, issues, notify, staff, workdays
@@ -369,7 +369,7 @@ def public_address(settings: Settings) -> Iterable[Found]:
 
 def inbound(rt: Runtime) -> Iterable[Found]:
     """Would a gateway's report reach us at the address that it is told?"""
-    reporting = [one for one in rt.channels.values() if one.traits.evidence is Evidence.REPORT]
+    reporting = [one for one in rt.channels.values() if one.traits.evidence.reported]
     if not reporting:
         return
     url = rt.settings.inbound_url

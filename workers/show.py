@@ -154,7 +154,7 @@ def state_text(screen: Screen, cell: Cell, wide: bool = True) -> Text:
     mark, style = MARKS[cell.state], STYLES[cell.state]
     text = Text(f"{mark} {screen.say(state_code(cell))}" if wide else mark, style=style)
     if cell.counts:
-        text.append(f" {cell.counts.get(State.CONFIRMED, 0)}/{sum(cell.counts.values())}")
+        text.append(f" {cell.arrived}/{sum(cell.counts.values())}")
     if cell.reason and wide:
         text.append(f"（{screen.say(f'reason.{cell.reason}')}）")
     if cell.rehearsal:

@@ -234,7 +234,7 @@ def test_the_other_side_lets_us_in(rig: Rig) -> None:
 
 def test_only_where_the_outside_reports_are_reports_read(rig: Rig) -> None:
     assert rig.channel.read_report({}) is None
-    if rig.channel.evidence is Evidence.REPORT:
+    if rig.channel.evidence.reported:
         assert rig.channel.addressed
 
 

@@ -15,6 +15,7 @@ from channels.contract import Rejected, Unavailable
 from pipeline import bounces, publish, reports
 from pipeline.decisions import Refused
 from pipeline.models import Bounce, BounceKind, StoredReport, Suppression
+from pipeline.words import state_code
 from tests.mail_server import MailServer, mail_server
 from tests.office import Bureau
 
@@ -111,6 +112,15 @@ def states(bureau: Bureau, item: int) -> dict[str, int]:
 
 
 # ── what follows ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_mail_that_was_taken_counts_as_arrived_until_it_comes_back(bureau: Bureau, server: MailServer) -> None:
+    item = send(bureau, READER, OTHER)
+    cell = bureau.cell(item, "mail")
+    assert (state_code(cell), cell.arrived) == ("state.accepted", 2)
+    put(bureau, returned(server))
+    bounces.run(bureau.rt)
+    assert bureau.cell(item, "mail").arrived == 1
 
 
 def test_a_dead_address_fails_the_delivery_and_is_written_to_no_more(bureau: Bureau, server: MailServer) -> None:
