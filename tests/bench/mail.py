@@ -59,8 +59,7 @@ def mails(data: Path, place: Place, scale: Scale) -> list[Figure]:
         bare.append(_bare(port, many // 5, sample))
     ours, theirs = many / large["seconds"], statistics.mean(bare)
     return [
-        Figure(f"mails ÷ bare smtplib, {place.name}", ours / theirs, "ratio",
-               at_least=0.3 if place.name == "SQLite" else None),
+        Figure(f"mails ÷ bare smtplib, {place.name}", ours / theirs, "ratio", at_least=0.3),
         Figure(f"mails to {many:,} recipients, {place.name}", ours, "mails/s"),
         Figure(f"bare smtplib on {CONNECTIONS} connections beside {place.name}", theirs, "mails/s"),
         Figure(f"memory of {many:,} mails ÷ of {few:,}, {place.name}", large["peak"] / small["peak"], "ratio",

@@ -26,6 +26,5 @@ def test_a_short_bench_writes_down_plausible_figures(tmp_path: Path) -> None:
     ]
     for database in ("SQLite", "PostgreSQL"):
         barred = [one for one in figures if one["at_least"] or one["at_most"] if one["name"].endswith(database)]
-        mails = 2 if database == "SQLite" else 1  # their memory, and there their speed
-        assert len(barred) == 6 + mails, "chunks, the slow channel, approval, growth of reach and claim, the numbers"
+        assert len(barred) == 8, "chunks, slow channel, approval, growth of reach and claim, numbers, mails, memory"
     assert not list(tmp_path.glob("bench-*")), "it leaves nothing behind but its file"
