@@ -337,8 +337,8 @@ def channel(opened: Opened) -> Iterable[Found]:
     """Is the other side there, and are we let in? Is it the world at all?"""
     label = f"{opened.section.label} ({opened.name})"
     if opened.section.rehearsal:
-        address = str(opened.section.options.get("url", ""))
-        if not urlsplit(address).hostname:
+        options = opened.section.options
+        if not (options.get("host") or urlsplit(str(options.get("url", ""))).hostname):
             yield broken("doctor.rehearsal_nowhere", channel=label, name=opened.name)
             return
         yield unsafe("doctor.rehearsal", channel=label, name=opened.name)

@@ -1,6 +1,7 @@
 """`fabu demo`: what a person sees who types one command on a bare machine."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -16,6 +17,8 @@ import pytest
 from config.locale import say
 from config.settings import HERE, load
 from tests.journeys import FABU, PATIENCE, Place, Running, office, page, told, until
+
+READERS = len((HERE / "samples" / "readers.csv").read_text("utf-8").splitlines()) - 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,9 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def test_every_delivery_is_confirmed_and_reach_says_so_with_nothing_running(shown: Shown) -> None:
     assert shown.code == 0, shown.output
-    cells = shown.cells
+    mails = [cell for cell in shown.cells if cell["channel"] == "mail"]  # of which nobody reports that they arrived
+    assert [(cell["state"], cell["counts"]) for cell in mails] == [("accepted", {"accepted": READERS})]
+    cells = [cell for cell in shown.cells if cell["channel"] != "mail"]
     assert {cell["state"] for cell in cells} == {"confirmed"}
     assert {cell["channel"] for cell in cells} == {"portal", "app_feed", "sms", "bulletin"}
     assert len({cell["item"] for cell in cells}) >= 12
@@ -58,6 +63,20 @@ def test_every_notice_it_names_lies_there_as_a_pdf(shown: Shown) -> None:
     named = [Path(line.split()[-1]) for line in shown.output.splitlines() if line.endswith(".pdf")]
     assert len(named) == sum(cell["channel"] == "bulletin" for cell in shown.cells) > 0
     assert all(notice.read_bytes().startswith(b"%PDF-") for notice in named)
+
+
+def test_each_reader_got_the_issue_once_and_it_holds_what_became_public(shown: Shown) -> None:
+    got = shown.place.rows("sandbox/sandbox.sqlite3", "SELECT recipient FROM mails")
+    assert len(got) == len(set(got)) == READERS
+    issue = _issue(shown)
+    year, number = re.findall(r"\d+", issue)[:2]
+    assert [one["left"] for one in shown.place.json("newsletter", "status", f"{year}-{number}")["progress"]] == [0] * 4
+    items = {cell["item"] for cell in shown.cells}
+    assert told(shown.output, "demo.newsletter", issue=issue, count=len(items) - 1, all=len(items) - 1)
+
+
+def _issue(shown: Shown) -> str:
+    return next(line.partition("：")[0] for line in shown.output.splitlines() if "（总第" in line and "收入" in line)
 
 
 def test_each_phone_got_each_text_once(shown: Shown) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests import journeys
 from tests.journeys import office, page, until
@@ -132,7 +133,7 @@ def test_pip_finds_all_of_the_lock_in_the_bundle_alone(bundle: Path, tmp_path: P
     ]  # fmt: skip
     found = subprocess.run(resolve, env={"PIP_CONFIG_FILE": os.devnull}, capture_output=True, text=True, timeout=100)
     assert found.returncode == 0, found.stderr
-    names = {one["metadata"]["name"].lower().replace("_", "-") for one in json.loads(found.stdout)["install"]}
+    names = {canonicalize_name(one["metadata"]["name"]) for one in json.loads(found.stdout)["install"]}
     locked = [pin.requirement for pin in read_lock(ROOT / "requirements.lock")]
     here = {one.name for one in locked if one.marker is None or one.marker.evaluate()}
     assert names == here - {"setuptools"} | {"fabu"}
