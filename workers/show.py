@@ -162,35 +162,40 @@ def state_text(screen: Screen, cell: Cell, wide: bool = True) -> Text:
     return text
 
 
-WIDE = 118  # columns from which a cell has room for its word; below it shows its mark, and a legend explains
+LEAST_TITLE = 16  # columns that still tell which item it is
+LAYOUTS = ((True, True), (True, False), (False, False))  # cells with their words; index numbers
 
 
 def matrix(screen: Screen, rt: Runtime, cells: Sequence[Cell]) -> None:
-    """Items × channels."""
+    """Items × channels, with all that the screen has room for: where it is narrow, cells show their marks, and a legend
+    explains them. Of what stays, the title alone gives way."""
     if not cells:
         screen.line("reach.empty")
         return
-    wide = screen.console.width >= WIDE
     by_item: dict[int, dict[str, Cell]] = {}
     for cell in cells:
         by_item.setdefault(cell.item, {})[cell.channel] = cell
     names = [name for name in rt.channels if any(cell.channel == name for cell in cells)]
-    heads = [screen.say("word.item_id"), screen.say("word.index_number"), screen.say("word.title")]
-    rows = []
-    for item, row in by_item.items():
-        first = next(iter(row.values()))
-        shown = [state_text(screen, row[name], wide) if name in row else Text("") for name in names]
-        rows.append([Text(str(item)), Text(first.index_number or ""), Text(first.title), *shown])
+    for wide, numbered in LAYOUTS:
+        about = ("item_id", "index_number", "title") if numbered else ("item_id", "title")
+        heads = [screen.say(f"word.{name}") for name in about] + [rt.channels[name].section.label for name in names]
+        rows = []
+        for item, row in by_item.items():
+            first = next(iter(row.values()))
+            known = {"item_id": str(item), "index_number": first.index_number or "", "title": first.title}
+            shown = [state_text(screen, row[name], wide) if name in row else Text("") for name in names]
+            rows.append([*(Text(known[name]) for name in about), *shown])
+        widths = [max(cell_len(head), *(row[at].cell_len for row in rows)) for at, head in enumerate(heads)]
+        title = about.index("title")
+        room = screen.console.width - sum(widths) + widths[title] - 3 * len(widths) - 2
+        if room >= min(LEAST_TITLE, widths[title]):
+            break
+    widths[title] = min(widths[title], max(room, LEAST_TITLE))
     table = Table(header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
-    kept = [place for place in range(len(heads) + len(names)) if wide or place != 1]
-    heads += [rt.channels[name].section.label for name in names]
-    widths = {place: max(cell_len(heads[place]), *(row[place].cell_len for row in rows)) for place in kept}
-    room = screen.console.width - sum(widths.values()) - 3 * len(kept) - 2  # the title alone gives way
-    widths[2] = max(widths[2] + min(room, 0), 16)
-    for place in kept:
-        table.add_column(heads[place], no_wrap=True, overflow="ellipsis", width=widths[place])
-    for one in rows:
-        table.add_row(*(one[place] for place in kept))
+    for head, width in zip(heads, widths, strict=True):
+        table.add_column(head, no_wrap=True, overflow="ellipsis", width=width)
+    for line in rows:
+        table.add_row(*line)
     screen.console.print(table)
     if not wide:
         states = dict.fromkeys(cell.state for cell in cells)
