@@ -298,6 +298,12 @@ def test_a_portal_of_before_keeps_its_files_and_learns_its_index_numbers(tmp_pat
     storage.engine.dispose()
 
 
+@pytest.mark.parametrize("after", [0, -1, 2**31, 2**63, 10**30])
+def test_a_listing_begins_wherever_it_is_told_to(place: Place, after: int) -> None:
+    answer = place.write("GET", f"/api/items?after={after}", "")
+    assert (answer.status_code, len(answer.json()["slots"])) == (200, 1 if after < 1 else 0)
+
+
 @pytest.mark.timeout(170)
 def test_no_write_that_a_fuzzer_thinks_of_breaks_the_portal(place: Place) -> None:
     """Each case goes twice: as it is, from a stranger; and signed, as from a pipeline gone mad."""

@@ -128,7 +128,8 @@ def _columns(portal: State) -> list[dict[str, Any]]:
 async def kept(request: Request, portal: Portal, collection: Collection, after: int = 0) -> JSONResponse:
     """Every slot that was ever filled, tombstones included, by number, a page at a time; `next`: where to go on."""
     _check(request, portal)
-    slots = await run_in_threadpool(portal.storage.kept, collection.kind, max(after, 0), LISTED)
+    begin = min(max(after, 0), LARGEST_NUMBER)
+    slots = await run_in_threadpool(portal.storage.kept, collection.kind, begin, LISTED)
     following = slots[-1]["number"] if len(slots) == LISTED else None
     return JSONResponse({"slots": slots, "next": following})
 
