@@ -171,10 +171,9 @@ def _more_items(rt: Runtime) -> dict[str, int]:
 
 
 def _an_issue(rt: Runtime, editor: Actor) -> dict[str, int]:
-    """The newsletter's next issue, as far as its editor has come."""
-    issues.ensure(rt)
-    issue = next(one.id for one in issues.plan(rt) if one.id)
-    revision = assembly.build(rt, editor, issue).revision
+    """The issue that the demonstration sent, while its editor corrects it."""
+    issue = next(one.id for one in issues.plan(rt) if one.item)
+    revision = issues.page(rt, issue).revision
     entries = [one.item for column in issues.page(rt, issue).columns for one in column.entries]
     revision = assembly.drop(rt, editor, issue, revision, entries[-1])
     assembly.write_editorial(
