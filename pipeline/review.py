@@ -278,17 +278,19 @@ def _approve_with(
         _audit_review(rt, db, actor, recorded, Decision.APPROVE, item_id, facts)
         channels: list[str] = []
         if last:
-            sources.require_current(db, item_id, read_issue(db.get_one(Revision, submission.revision_id)))
+            planned = sources.send_at(db, item_id)
+            if planned is not None:  # it is an issue of the newsletter
+                sources.require_current(db, item_id, read_issue(db.get_one(Revision, submission.revision_id)))
             if turn.in_force is not None:
                 close(rt, turn.in_force, Stage.SUPERSEDED)
                 db.flush()
             close(rt, submission, Stage.APPROVED)
             stored = db.scalars(select(StoredRendition).where(StoredRendition.submission_id == submission.id))
             renditions = {rendition.channel: rendition for rendition in stored}
-            late = sources.approved_late(rt, db, item_id, submission)
+            late = sources.approved_late(rt, planned, submission) if planned is not None else ()
             # What is not in force is in no issue.
             followers = rulings.follow(rt, db, actor, item_id, issue) if turn.in_force is not None else []
-            want(rt, db, item_id, renditions, submission.publish_at, late or (), held_stays=late is not None)
+            want(rt, db, item_id, renditions, submission.publish_at, late, held_stays=planned is not None)
             channels = sorted({*renditions, *followers})
     rt.wake(*channels)
     return last

@@ -32,12 +32,13 @@ def want(
     text."""
     now = rt.now()
     slots = _slots(db, item_id)
+    restored = not renditions.keys() <= slots.keys() and from_before(db, item_id)
     for channel, rendition in sorted(renditions.items()):
         slot = slots.get(channel)
         if slot is None:
             slot = Delivery(item_id=item_id, channel=channel, recipient="", wanted_id=rendition.id, wanted_at=now)
             slot.generation, slot.state, slot.publish_at = 1, State.DUE, publish_at or now
-            if from_before(db, item_id):
+            if restored:
                 slot.generation += JUMP
                 if (opened := rt.channels.get(channel)) and not opened.traits.recall:  # it may have gone out before
                     slot.state, slot.reason, slot.held_known = State.ON_HOLD, RESTORED, False

@@ -113,13 +113,10 @@ def send_at(db: Session, item_id: int) -> datetime | None:
     return db.scalar(select(StoredIssue.send_at).where(StoredIssue.item_id == item_id))
 
 
-def approved_late(rt: Runtime, db: Session, item_id: int, submission: Submission) -> list[str] | None:
-    """Of an issue: the channels on which it waits for a person, because the last approval comes after its time by more
-    than they allow. None: the item is no issue."""
-    issue = db.scalars(select(StoredIssue).where(StoredIssue.item_id == item_id)).one_or_none()
-    if issue is None:
-        return None
-    overdue = rt.now() - max(issue.send_at, submission.publish_at or issue.send_at)
+def approved_late(rt: Runtime, planned: datetime, submission: Submission) -> list[str]:
+    """The channels on which an issue waits for a person, because the last approval comes after its time by more than
+    they allow. `planned`: when it goes out by its calendar."""
+    overdue = rt.now() - max(planned, submission.publish_at or planned)
     return [
         name
         for name, opened in rt.channels.items()
