@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from channels.contract import File
 from config.settings import NewsletterColumn, NewsletterSection
-from pipeline import counting, review, sources, staff
+from pipeline import counting, issues, review, sources, staff
 from pipeline.arrangement import (
     INTERNAL_MARK,
     MERGED_LABEL,
@@ -69,10 +69,10 @@ def build(rt: Runtime, actor: Actor, issue_id: int) -> Built:
     what was withdrawn is out, what was corrected has its new text in full. The editor's order and the rest stay. Raises
     Refused: left out, under review or in force, or there is nothing to be put in."""
     permit(actor, Decision.BUILD)
-    newsletter = _newsletter(rt)
+    newsletter = issues.configured(rt)
     counting.refresh(rt)  # what was seen in public a moment ago
     with rt.reading() as db:
-        issue = _issue(db, issue_id)
+        issue = issues.stored(db, issue_id)
         if db.get(SkippedIssue, issue.nominal) is not None:
             raise Refused("issue.left_out_already", day=issue.nominal.isoformat())
         draft, revision = _latest(db, issue)
@@ -322,7 +322,7 @@ def put_back(
     rt: Runtime, actor: Actor, issue_id: int, based_on: int, item: int, column: str = "", place: int | None = None
 ) -> int:
     """Take in what was left out: into a column, or (``""``) the one that its rule names, at a place (None: its end)."""
-    newsletter = _newsletter(rt)
+    newsletter = issues.configured(rt)
     with rt.reading() as db:
         entry = db.get(IssueEntry, item)
         source = sources.in_force(db, [item]).get(item)
@@ -398,9 +398,9 @@ def submit(
     """Put an issue up for review, for the newsletter's channels and for its time, or another that a person chose
     (`at`); a correction for those in force. What is approved after that time waits for a person (`issues.release`)
     where a channel's late policy says so."""
-    newsletter = _newsletter(rt)
+    newsletter = issues.configured(rt)
     with rt.reading() as db:
-        issue = _issue(db, issue_id)
+        issue = issues.stored(db, issue_id)
         if issue.item_id is None:
             raise Refused("issue.not_built", issue=numbers(issue.year, issue.number, issue.running))
         in_force = staged(db, issue.item_id, Stage.APPROVED)
@@ -424,7 +424,7 @@ def _change(
     """One change of the editor's, as a revision; what was done stands in the audit log beside it."""
     permit(actor, Decision.ARRANGE)
     with rt.reading() as db:
-        issue = _issue(db, issue_id)
+        issue = issues.stored(db, issue_id)
         draft, number = _latest(db, issue)
         if issue.item_id is None or draft is None or draft.issue is None:
             raise Refused("issue.not_built", issue=numbers(issue.year, issue.number, issue.running))
@@ -442,19 +442,6 @@ def _change(
 
 
 # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _newsletter(rt: Runtime) -> NewsletterSection:
-    if rt.settings.newsletter is None:
-        raise Refused("issue.no_newsletter")
-    return rt.settings.newsletter
-
-
-def _issue(db: Session, issue_id: int) -> StoredIssue:
-    issue = db.get(StoredIssue, issue_id)
-    if issue is None:
-        raise Refused("issue.unknown", issue=str(issue_id))
-    return issue
 
 
 def _latest(db: Session, issue: StoredIssue) -> tuple[Draft | None, int]:

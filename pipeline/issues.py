@@ -286,7 +286,7 @@ def skip(rt: Runtime, actor: Actor, nominal: date, reason: str, into: date | Non
     What was assembled for it goes to the next issue. Its numbers are not given again. Raises Refused."""
     permit(actor, Decision.SKIP)
     reason = require_reason(reason)
-    newsletter = _newsletter(rt)
+    newsletter = configured(rt)
     with rt.writing() as db:
         _lock(db)
         _require_day(newsletter, nominal)
@@ -358,7 +358,7 @@ def release(rt: Runtime, actor: Actor, issue_id: int) -> int:
     """Let go an issue that was approved or could be sent only after its time, and waits for a person. Returns how many
     deliveries are due now. Raises Refused when none waits, or when it waits for another text."""
     with rt.reading() as db:
-        issue = _issue(db, issue_id)
+        issue = stored(db, issue_id)
         held = select(func.count()).where(Delivery.item_id == issue.item_id, Delivery.state == State.ON_HOLD)
         if issue.item_id is None or not db.scalar(held):
             raise Refused("issue.nothing_held", issue=numbers(issue.year, issue.number, issue.running))
@@ -370,7 +370,7 @@ def release(rt: Runtime, actor: Actor, issue_id: int) -> int:
 
 def plan(rt: Runtime, count: int = 24) -> list[Line]:
     """What is overdue, and then the next `count` issues by the calendar, made or not. Nothing is made by reading."""
-    newsletter = _newsletter(rt)
+    newsletter = configured(rt)
     with rt.reading() as db:
         made = list(db.scalars(select(StoredIssue).order_by(StoredIssue.nominal)))
         skipped = {one.nominal: one for one in db.scalars(select(SkippedIssue))}
@@ -480,7 +480,7 @@ def line(rt: Runtime, issue_id: int) -> Line:
     """One issue. Raises Refused when there is none."""
     with rt.reading() as db:
         skipped = {one.nominal: one for one in db.scalars(select(SkippedIssue))}
-        return _line(rt, db, _newsletter(rt), _issue(db, issue_id), skipped)
+        return _line(rt, db, configured(rt), stored(db, issue_id), skipped)
 
 
 def find(rt: Runtime, name: str) -> int:
@@ -524,7 +524,7 @@ def of_item(rt: Runtime, item_id: int) -> int | None:
 
 def archive(rt: Runtime, count: int = 48) -> list[Line]:
     """The issues that were made, the newest first."""
-    newsletter = _newsletter(rt)
+    newsletter = configured(rt)
     with rt.reading() as db:
         skipped = {one.nominal: one for one in db.scalars(select(SkippedIssue))}
         made = db.scalars(select(StoredIssue).order_by(StoredIssue.nominal.desc()).limit(count)).all()
@@ -535,7 +535,7 @@ def page(rt: Runtime, issue_id: int) -> Page:
     """One issue as its editor works at it. Raises Refused when there is none."""
     now = line(rt, issue_id)
     with rt.reading() as db:
-        issue = _issue(db, issue_id)
+        issue = stored(db, issue_id)
         revision = latest_revision(db, issue.item_id) if issue.item_id is not None else None
         draft = read_draft(db, revision) if revision is not None else None
         arranged = draft.issue if draft is not None else None
@@ -546,7 +546,7 @@ def page(rt: Runtime, issue_id: int) -> Page:
         titles = sources.titles(db, others)
     return Page(
         line=now,
-        title=draft.title if draft is not None else f"{_newsletter(rt).name}{now.numbers}",
+        title=draft.title if draft is not None else f"{configured(rt).name}{now.numbers}",
         revision=revision.number if revision is not None else 0,
         cut_off_seconds=(now.cut_off_at - rt.now()).total_seconds(),
         send_seconds=(now.send_at - rt.now()).total_seconds(),
@@ -578,7 +578,7 @@ def _columns(arranged: Arrangement | None, changes: Mapping[int, Change]) -> tup
 def progress(rt: Runtime, issue_id: int) -> list[Progress]:
     """How far an issue is on each of its channels, in their order."""
     with rt.reading() as db:
-        item_id = _issue(db, issue_id).item_id
+        item_id = stored(db, issue_id).item_id
         counts = _counts(db, item_id) if item_id is not None else {}
         return [
             _progress(rt, db, rt.channels[name], counts[name], item_id or 0) for name in rt.channels if name in counts
@@ -607,7 +607,7 @@ def _progress(rt: Runtime, db: Session, opened: Opened, counts: Mapping[State, i
 def figures(rt: Runtime, issue_id: int) -> list[Figures]:
     """What became of an issue on each channel with recipients, together and by mail domain."""
     with rt.reading() as db:
-        item_id = _issue(db, issue_id).item_id
+        item_id = stored(db, issue_id).item_id
         addressed = [opened.name for opened in rt.channels.values() if opened.adapter.addressed]
         found = {name: _domains(db, item_id, name) for name in addressed} if item_id is not None else {}
     return [
@@ -673,13 +673,15 @@ def _sum(lines: Sequence[DomainLine]) -> DomainLine:
 # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _newsletter(rt: Runtime) -> NewsletterSection:
+def configured(rt: Runtime) -> NewsletterSection:
+    """The newsletter's settings. Raises Refused where the office has none."""
     if rt.settings.newsletter is None:
         raise Refused("issue.no_newsletter")
     return rt.settings.newsletter
 
 
-def _issue(db: Session, issue_id: int) -> StoredIssue:
+def stored(db: Session, issue_id: int) -> StoredIssue:
+    """The issue with this id. Raises Refused."""
     issue = db.get(StoredIssue, issue_id)
     if issue is None:
         raise Refused("issue.unknown", issue=str(issue_id))
