@@ -354,7 +354,7 @@ def test_after_the_portal_was_restored_an_app_that_knows_more_is_told_to_start_a
 def test_a_restored_portal_that_has_counted_on_is_known_by_its_clock(empty_database_url: str) -> None:
     storage = Storage.open(empty_database_url)
     for number in (1, 2, 3):
-        storage.put(Kind.ITEM, number, 1, item(number), 0)
+        storage.put(Kind.ITEM, number, 1, item(number))
     change, at = listing.newest_change(storage)
     assert not listing.other_history(storage, change, at)
     assert not listing.other_history(storage, change - 1, at - timedelta(seconds=1))
@@ -367,11 +367,11 @@ def test_a_restored_portal_that_has_counted_on_is_known_by_its_clock(empty_datab
 def test_on_either_database_changes_are_told_in_their_order_page_by_page(empty_database_url: str) -> None:
     storage = Storage.open(empty_database_url)
     for number in range(1, 8):
-        storage.put(Kind.ITEM, number, 1, item(number), 0)
-    storage.put(Kind.ENTRY, 2, 1, item(2), 0)
-    storage.put(Kind.ITEM, 5, 2, None, 0)
+        storage.put(Kind.ITEM, number, 1, item(number))
+    storage.put(Kind.ENTRY, 2, 1, item(2))
+    storage.put(Kind.ITEM, 5, 2, None)
     newest, _ = listing.newest_change(storage)
-    storage.put(Kind.ITEM, 8, 1, item(8), 0)  # comes in meanwhile, and is told the next time
+    storage.put(Kind.ITEM, 8, 1, item(8))  # comes in meanwhile, and is told the next time
     since, told = 0, list[tuple[int, bool]]()
     for _ in range(10):
         changed, more = listing.changes(storage, since, newest, 2)
@@ -388,8 +388,7 @@ def test_who_reads_while_many_write_misses_nothing(empty_database_url: str) -> N
     seen, since, done = set[int](), 0, False
 
     def write(number: int) -> None:
-        arrived = storage.log("PUT", "items", str(number), "1")
-        storage.put(Kind.ITEM, number, 1, item(number), arrived)
+        storage.put(Kind.ITEM, number, 1, item(number))
 
     with ThreadPoolExecutor(4) as writers:
         writing = [writers.submit(write, number) for number in range(1, 61)]

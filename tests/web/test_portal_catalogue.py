@@ -13,7 +13,7 @@ import pytest
 import requests
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import column, create_engine, insert, select, table
+from sqlalchemy import column, create_engine, event, insert, select, table
 
 from tests.channels.rig_portal import free_port, portal_process, start
 from tests.faults.stack import until
@@ -40,15 +40,12 @@ def storage(empty_database_url: str) -> Iterator[Storage]:
     opened.engine.dispose()
 
 
-_changes = itertools.count(1)
-
-
 def put(storage: Storage, number: int, generation: int = 1, **fields: Any) -> None:
-    storage.put(Kind.ITEM, number, generation, item(number, **fields), next(_changes))
+    storage.put(Kind.ITEM, number, generation, item(number, **fields))
 
 
 def withdraw(storage: Storage, number: int, generation: int) -> None:
-    storage.put(Kind.ITEM, number, generation, None, next(_changes))
+    storage.put(Kind.ITEM, number, generation, None)
 
 
 EVERYTHING = Wanted()
@@ -378,8 +375,25 @@ def test_on_postgresql_a_change_is_told_and_not_waited_for(
     storage.engine.dispose()
 
 
+def test_the_home_page_finds_all_its_lists_in_one_look(storage: Storage) -> None:
+    put(storage, 1, item_type="通知")
+    put(storage, 2, item_type="工作动态", department="新闻部")
+    put(storage, 3, item_type="报告", title="2025年度政府信息公开工作年度报告")
+    put(storage, 4, item_type="公告")
+    asked = [(Wanted(), 3), *((Wanted(column=id), 2) for id in COLUMNS), (Wanted(item_type="公示"), 5)]
+    statements = list[str]()
+    event.listen(storage.engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    held = [[slot.number for slot in some] for some in storage.first(asked)]
+    assert held == [[4, 3, 2], [4, 1], [2], [3], [4, 3], []]
+    assert len(statements) < 9, "however many columns there are"
+    assert held == [found(storage, wanted, 1, size) for wanted, size in asked]
+
+
+_databases = itertools.count(1)
+
+
 def _new_database(request: pytest.FixtureRequest) -> str:
-    return create_database(request.getfixturevalue("cluster"), f"portal_{os.getpid()}_{next(_changes)}")
+    return create_database(request.getfixturevalue("cluster"), f"portal_{os.getpid()}_{next(_databases)}")
 
 
 class _Told:

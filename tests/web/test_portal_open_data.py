@@ -144,10 +144,10 @@ def test_a_correction_moves_lastmod_and_large_numbers_get_a_part_of_their_own(em
     storage = Storage.open(empty_database_url)
     part = sitemap.LARGEST
     for number in (1, part, part + 1, 3 * part):
-        storage.put(Kind.ITEM, number, 1, item(number), 0)
+        storage.put(Kind.ITEM, number, 1, item(number))
     before = dict(sitemap._parts(storage))
     assert list(before) == [1, 2, 3]
-    storage.put(Kind.ITEM, part + 1, 2, item(part + 1, title="更正后的题目"), 0)
+    storage.put(Kind.ITEM, part + 1, 2, item(part + 1, title="更正后的题目"))
     after = dict(sitemap._parts(storage))
     assert (after[1], after[3]) == (before[1], before[3])
     assert after[2] > before[2]

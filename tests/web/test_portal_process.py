@@ -439,16 +439,16 @@ def test_on_postgresql_the_fence_the_list_and_the_feed_are_the_same(tmp_path: Pa
 def test_on_postgresql_nothing_slips_in_between_the_fence_and_the_write(tmp_path: Path) -> None:
     with parts.postgres(tmp_path, fsync=False) as url, ThreadPoolExecutor(1) as other:
         storage = Storage.open(url)
-        storage.put(Kind.ENTRY, 1, 1, item(), 1)
+        storage.put(Kind.ENTRY, 1, 1, item())
 
         def overtake(_connection: object, statement: object, *_: object) -> None:
             if isinstance(statement, Select) and not later:  # generation 40 has read the fence; 50 arrives
-                later.append(other.submit(storage.put, Kind.ENTRY, 1, 50, item(title="第50版"), 3))
+                later.append(other.submit(storage.put, Kind.ENTRY, 1, 50, item(title="第50版")))
                 wait(later, timeout=0.5)
 
         later: list[Future[Stored]] = []
         event.listen(storage.engine, "after_execute", overtake)
-        storage.put(Kind.ENTRY, 1, 40, item(title="第40版"), 2)
+        storage.put(Kind.ENTRY, 1, 40, item(title="第40版"))
         assert later[0].result() == Stored.STORED
         slot = storage.slot(Kind.ENTRY, 1)
         assert slot is not None

@@ -1,6 +1,5 @@
 """Search on the portal, on either database: what is found, in which order, what is marked, and what is forgotten."""
 
-import itertools
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -15,8 +14,6 @@ from web.portal.catalogue import Order, Wanted
 from web.portal.search import LOOKED_FOR, highlight, looked_for, plain, snippet, terms
 from web.portal.storage import Kind, Storage
 
-_changes = itertools.count(1)
-
 
 @pytest.fixture
 def storage(empty_database_url: str) -> Iterator[Storage]:
@@ -26,7 +23,7 @@ def storage(empty_database_url: str) -> Iterator[Storage]:
 
 
 def put(storage: Storage, number: int, generation: int = 1, **fields: Any) -> None:
-    storage.put(Kind.ITEM, number, generation, item(number, **fields), next(_changes))
+    storage.put(Kind.ITEM, number, generation, item(number, **fields))
 
 
 def found(storage: Storage, words: str, **more: Any) -> list[int]:
@@ -149,7 +146,7 @@ def test_what_was_withdrawn_is_not_found_and_none_of_its_words_is_left(storage: 
     put(storage, 1, title="张三丰的处分决定", html="<p>经查，欧阳锋隐瞒事实。</p>", keywords=["华山论剑"])
     put(storage, 2, title="另一份通知")
     assert found(storage, "欧阳锋") == [1]
-    storage.put(Kind.ITEM, 1, 2, None, next(_changes))
+    storage.put(Kind.ITEM, 1, 2, None)
     for words in ("欧阳锋", "张三丰", "华山", "处分", ""):
         assert 1 not in found(storage, words)
     assert list(storage.facets(Wanted())["item_type"]) == [("通知", 1)]
@@ -170,7 +167,7 @@ def test_the_bytes_of_sqlite_forget_what_was_withdrawn_or_corrected(tmp_path: Pa
     put(storage, 51, title="黄药师中标", theme="桃花岛")
     secret = ["欧阳", "三丰", "华山", "黄药", "桃花"]
     assert _bytes(tmp_path, secret) == secret
-    storage.put(Kind.ITEM, 50, 2, None, next(_changes))
+    storage.put(Kind.ITEM, 50, 2, None)
     put(storage, 51, 2, title="更正")
     assert _bytes(tmp_path, secret) == []
     storage.engine.dispose()
@@ -188,7 +185,7 @@ def test_a_withdrawal_while_somebody_reads_waits_for_nobody(tmp_path: Path) -> N
     reader = sqlite3.connect(tmp_path / "portal.db", isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM slots").fetchone()
-    withdrawing = threading.Thread(target=storage.put, args=(Kind.ITEM, 1, 2, None, next(_changes)))
+    withdrawing = threading.Thread(target=storage.put, args=(Kind.ITEM, 1, 2, None))
     withdrawing.start()
     withdrawing.join(5)
     assert not withdrawing.is_alive()

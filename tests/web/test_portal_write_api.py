@@ -223,7 +223,8 @@ def test_a_file_that_no_item_names_is_swept_after_a_day_and_one_that_is_named_st
     storage.keep(HASH, FILE)
     storage.keep(orphan, b"orphan")
     body = item(files=NAMED)
-    storage.put(Kind.ITEM, 1, 1, body, storage.log("PUT", "items", "1", "1"), Item.model_validate_json(body).files)
+    storage.log("PUT", "items", "1", "1")
+    storage.put(Kind.ITEM, 1, 1, body, Item.model_validate_json(body).files)
 
     def kept() -> set[str]:
         with sqlite3.connect(tmp_path / "portal.db") as database:
@@ -265,9 +266,10 @@ def test_a_portal_that_runs_sweeps_by_itself(tmp_path: Path) -> None:
 
 def test_changes_are_numbered_as_they_are_committed_not_as_they_came_in(tmp_path: Path) -> None:
     storage = Storage.open(f"sqlite:///{tmp_path / 'portal.db'}")
-    late, early = storage.log("PUT", "items", "1", "1"), storage.log("PUT", "items", "2", "1")
-    storage.put(Kind.ITEM, 2, 1, item(2), early)
-    storage.put(Kind.ITEM, 1, 1, item(1), late)  # came first, and was held up
+    storage.log("PUT", "items", "1", "1")  # came first, and was held up
+    storage.log("PUT", "items", "2", "1")
+    storage.put(Kind.ITEM, 2, 1, item(2))
+    storage.put(Kind.ITEM, 1, 1, item(1))
     first, second = storage.slot(Kind.ITEM, 2), storage.slot(Kind.ITEM, 1)
     assert first and second and first.change < second.change
     storage.engine.dispose()
@@ -290,7 +292,7 @@ def test_a_portal_of_before_keeps_its_files_and_learns_its_index_numbers(tmp_pat
     engine.dispose()
     storage = Storage.open(url)
     sweep(storage, datetime.now(UTC) + timedelta(hours=1))
-    storage.put(Kind.ITEM, 1, 2, None, 0)
+    storage.put(Kind.ITEM, 1, 2, None)
     with sqlite3.connect(tmp_path / "portal.db") as database:
         index_number, change = database.execute("SELECT index_number, change FROM slots").fetchone()
         assert (index_number, change > 7) == ("370303/2015-00001", True)

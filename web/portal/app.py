@@ -23,6 +23,7 @@ from web.portal import (
     pages,
     problems,
     sitemap,
+    turns,
     upkeep,
     writing,
 )
@@ -41,6 +42,7 @@ def create() -> cache.Front:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        turns.limit_readers()
         tidying = asyncio.create_task(upkeep.hourly(state.storage))
         yield
         tidying.cancel()

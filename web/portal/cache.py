@@ -23,10 +23,10 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 import psycopg
-from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.portal.storage import CHANGED, Storage
+from web.portal.turns import WRITERS, apart
 from web.portal.words import SHANGHAI
 
 KEEP = {"X-Portal-Keep": "1"}
@@ -50,8 +50,8 @@ class Watch(Protocol):
     def version(self) -> int | None:
         """None: it cannot be told now."""
 
-    def look(self) -> None:
-        """Ask the database; for after an own write. May wait."""
+    async def look(self) -> None:
+        """Learn of an own write."""
 
     def close(self) -> None: ...
 
@@ -135,7 +135,7 @@ class Front:
 
         async def look_first(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 300:
-                await run_in_threadpool(self.cache.watch.look)
+                await self.cache.watch.look()
             await send(message)
 
         await self.app(scope, receive, look_first)
@@ -239,8 +239,8 @@ class SqliteWatch:
             self._seen = None
             return None
 
-    def look(self) -> None:
-        pass
+    async def look(self) -> None:
+        """The next `version` sees it."""
 
     def close(self) -> None:
         self._connection.close()
@@ -258,9 +258,9 @@ class PostgresWatch:
     def version(self) -> int | None:
         return self._version
 
-    def look(self) -> None:
+    async def look(self) -> None:
         self._version = None  # until we know, nothing is served as if it were the present
-        self._learn(self._storage.version())
+        self._learn(await apart(WRITERS, self._storage.version))
 
     def close(self) -> None:
         self._closing.set()

@@ -243,7 +243,7 @@ def highest(bits: int, skip: int, take: int) -> list[int]:
 # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-_FIELDS_READ = ""  # no term
+_PREPARED = ""  # no term
 
 
 class Memory:
@@ -269,6 +269,15 @@ class Catalogue:
         self._known = memory.at(connection.execute(select(standing.c.version)).scalar_one())
         last = connection.execute(select(func.max(catalogue.c.ordinal))).scalar()
         self._blocks = range(0 if last is None else last // BLOCK + 1)
+
+    def prepared(self) -> "Catalogue":
+        """Read at once what fields and columns are made of; for who asks for many of them."""
+        if _PREPARED not in self._known:
+            self._known.update(self._read((words.c.term >= EVERY.encode()) & (words.c.term < b">")))
+            self._sets(f"^{term}" for rule in self._columns.values() for phrase in rule.titles
+                       for term in search.looked_for(phrase))  # fmt: skip
+            self._known[_PREPARED] = 1
+        return self
 
     def page(self, wanted: Wanted, skip: int, take: int) -> tuple[list[int], int]:
         """Ordinals of so many items after so many, and how many there are."""
@@ -341,9 +350,7 @@ class Catalogue:
 
     def _fields(self) -> dict[tuple[str, str], int]:
         """The sets of all values of fields."""
-        if _FIELDS_READ not in self._known:
-            read = self._read((words.c.term > b"=") & (words.c.term < b">"))
-            self._known.update(read | {_FIELDS_READ: 1})
+        self.prepared()
         return {(field, value): bits for term, bits in list(self._known.items()) if term.startswith("=") and bits
                 for field, _, value in [term[1:].partition(":")] if field}  # fmt: skip
 

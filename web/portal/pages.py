@@ -87,18 +87,18 @@ def home(portal: Portal, page: Annotated[int, Query(ge=1, le=1_000_000)] = 1) ->
         return RedirectResponse(f"{portal.settings.base_path}/catalogue?page={page}", 301)
     site, today = portal.settings, words.today(datetime.now(UTC))
 
-    def newest(count: int, wanted: Wanted) -> list[Row]:
-        return [Row.of(slot, today) for slot in portal.storage.find(wanted, 1, count)[0]]
-
+    columns = portal.office.columns
+    asked = [(Wanted(), 12), (Wanted(item_type="公示"), PAGE), *((Wanted(column=one.id), 5) for one in columns)]
+    newest, notices, *held = ([Row.of(slot, today) for slot in some] for some in portal.storage.first(asked))
     described = f"{site.organiser or site.site_name}主动公开的政府信息：目录、公开指南、依申请公开、年度报告。"
     said = heads.Column(site.site_name, described, ("政府信息公开", "信息公开目录"), "政务公开")
     return _page(
         portal,
         "home.html",
         Head(path="/", current="/", description=described, column=said, data=(heads.website(site),)),
-        newest=newest(12, Wanted()),
-        running=[row for row in newest(PAGE, Wanted(item_type="公示")) if row.running][:4],
-        columns=[(one, rows) for one in portal.office.columns if (rows := newest(5, Wanted(column=one.id)))],
+        newest=newest,
+        running=[row for row in notices if row.running][:4],
+        columns=[(one, rows) for one, rows in zip(columns, held, strict=True) if rows],
         doors=_doors(portal),
         today=today,
     )

@@ -21,7 +21,7 @@ class State:
     office: Office
 
 
-def _state(request: Request) -> State:
+async def _state(request: Request) -> State:
     state = request.app.state.portal
     assert isinstance(state, State)
     return state

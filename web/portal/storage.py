@@ -6,7 +6,7 @@ by which all processes know that what they keep in memory is old.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -151,16 +151,15 @@ class Storage:
         with self.engine.connect() as connection:
             connection.execute(select(1))
 
-    def log(self, method: str, collection: str, name: str, generation: str, nonce: str | None = None) -> int:
-        """Count a write request, before anything is made of it; the answer is its number. Raises Problem 401 when this
-        very request was here before."""
+    def log(self, method: str, collection: str, name: str, generation: str, nonce: str | None = None) -> None:
+        """Count a write request, before anything is made of it. Raises Problem 401 when this very request was here
+        before."""
         values = {"at": datetime.now(UTC), "method": method, "collection": collection, "name": name[:64]}
         with self.writing() as connection:
             row = self._insert_new(request_log, {**values, "generation": generation[:16], "nonce": nonce})
-            number = connection.execute(row.returning(request_log.c.id)).scalar_one_or_none()
-        if number is None:
+            new = connection.execute(row.returning(request_log.c.id)).first()
+        if new is None:
             raise Problem(401, "signature_replayed", "this request was here before")
-        return int(number)
 
     def requests(self) -> dict[str, int]:
         group = (request_log.c.method, request_log.c.collection)
@@ -174,7 +173,6 @@ class Storage:
         number: int,
         generation: int,
         body: bytes | None,
-        change: int,
         attached: Sequence[Attachment] = (),
     ) -> Stored:
         """Fill a slot, or leave a tombstone (`body` None). Fence and write are one transaction.
@@ -187,9 +185,8 @@ class Storage:
         here = (slots.c.kind == kind) & (slots.c.number == number)
         with self.writing() as connection:
             # Of writers that meet, one goes first. So changes are numbered in the order of their commits, and who reads
-            # them from the last one on misses none; never below the numbers of requests, which they once were.
-            version = connection.execute(select(standing.c.version).with_for_update()).scalar_one()
-            change = max(change, version + 1)
+            # them from the last one on misses none.
+            change = connection.execute(select(standing.c.version).with_for_update()).scalar_one() + 1
             empty = {"kind": kind, "number": number, "generation": 0, "digest": "", "change": 0}
             connection.execute(self._insert_new(slots, empty))  # so that there is a row to lock
             held = connection.execute(select(slots).where(here).with_for_update()).one()
@@ -277,11 +274,16 @@ class Storage:
         """One page of the live items that are wanted, in the order that is wanted, and how many there are."""
         with self.engine.connect() as connection:
             ordinals, count = self.look(connection).page(wanted, (page - 1) * size, size)
-            query = select(catalogue.c.ordinal, catalogue.c.number).where(catalogue.c.ordinal.in_(ordinals))
-            numbers = {number: ordinal for ordinal, number in connection.execute(query)}
-            live = (slots.c.kind == Kind.ITEM) & slots.c.number.in_(numbers) & slots.c.body.is_not(None)
-            found = {numbers[row.number]: Slot(*row) for row in connection.execute(select(*_COLUMNS).where(live))}
+            found = _items(connection, ordinals)
         return [found[ordinal] for ordinal in ordinals if ordinal in found], count
+
+    def first(self, wanted: Sequence[tuple[Wanted, int]]) -> list[list[Slot]]:
+        """The first so many of each of these lists, found in one look."""
+        with self.engine.connect() as connection:
+            look = self.look(connection).prepared()
+            lists = [look.page(one, 0, size)[0] for one, size in wanted]
+            found = _items(connection, {ordinal for ordinals in lists for ordinal in ordinals})
+        return [[found[ordinal] for ordinal in ordinals if ordinal in found] for ordinals in lists]
 
     def facets(self, wanted: Wanted) -> Facets:
         """By what the wanted items can be narrowed, with how many each leaves: `item_type`, `theme`, `department`,
@@ -310,14 +312,13 @@ class Storage:
     def updated(self) -> dict[str, tuple[int, datetime | None]]:
         """For each column, and for all together under "", how many live items there are, and when the newest of them
         was first published."""
-        found: dict[str, tuple[int, datetime | None]] = {}
         with self.engine.connect() as connection:
-            look = self.look(connection)
-            for id in ("", *self.columns):
-                ordinals, count = look.page(Wanted(column=id), 0, 1)
-                newest = select(catalogue.c.published_at).where(catalogue.c.ordinal.in_(ordinals))
-                found[id] = (count, connection.execute(newest).scalar())
-        return found
+            look = self.look(connection).prepared()
+            pages = {id: look.page(Wanted(column=id), 0, 1) for id in ("", *self.columns)}
+            newest = {ordinal for ordinals, _ in pages.values() for ordinal in ordinals}
+            query = select(catalogue.c.ordinal, catalogue.c.published_at).where(catalogue.c.ordinal.in_(newest))
+            published = {row.ordinal: row.published_at for row in connection.execute(query)}
+        return {id: (count, published[ordinals[0]] if ordinals else None) for id, (ordinals, count) in pages.items()}
 
     def version(self) -> int:
         """Another number after every change of a slot."""
@@ -358,6 +359,16 @@ class Storage:
 
     def _insert(self, table: Table) -> Any:
         return (postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert)(table)
+
+
+def _items(connection: Connection, ordinals: Collection[int]) -> dict[int, Slot]:
+    """Live items, by ordinal."""
+    if not ordinals:
+        return {}
+    query = select(catalogue.c.ordinal, catalogue.c.number).where(catalogue.c.ordinal.in_(ordinals))
+    numbers = {number: ordinal for ordinal, number in connection.execute(query)}
+    live = (slots.c.kind == Kind.ITEM) & slots.c.number.in_(numbers) & slots.c.body.is_not(None)
+    return {numbers[row.number]: Slot(*row) for row in connection.execute(select(*_COLUMNS).where(live))}
 
 
 def _kept(number: int, generation: int, body: bytes | None) -> dict[str, Any]:

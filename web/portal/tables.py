@@ -91,7 +91,7 @@ request_log = Table(
     Column("generation", String(16), nullable=False),
     Column("nonce", String(32)),  # of the signature: none is taken twice
     Index(None, "nonce", unique=True),
-    sqlite_autoincrement=True,  # a number is never given twice: it also orders the feeds
+    sqlite_autoincrement=True,  # a number is never given twice
 )
 change_log = Table(  # what became of a slot, for its history; its texts are not kept
     "change_log",

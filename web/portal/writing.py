@@ -10,7 +10,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.concurrency import run_in_threadpool
 
 from web.portal import description, signing
 from web.portal.content import Entry, Item, Publication, read
@@ -19,6 +18,7 @@ from web.portal.problems import Problem
 from web.portal.settings import AMNESIA
 from web.portal.state import Portal, State
 from web.portal.storage import LARGEST_NUMBER, Kind, Stored
+from web.portal.turns import WATCHERS, WRITERS, apart
 
 LARGEST_FILE = 20 * 1024 * 1024
 LARGEST_DOCUMENT = 2 * 1024 * 1024
@@ -53,30 +53,34 @@ async def put_file(request: Request, portal: Portal, sha256: Sha256) -> JSONResp
     if hashlib.sha256(content).hexdigest() != sha256:
         raise Problem(422, "hash_mismatch", "the address is not the hash of the file")
     if portal.settings.fault != AMNESIA:
-        await run_in_threadpool(portal.storage.keep, sha256, content)
+        await apart(WRITERS, portal.storage.keep, sha256, content)
     return JSONResponse({"status": Stored.STORED})
 
 
 @routes.put("/{collection}/{number:int}", **description.written("application/json", Item, Entry))
 async def put(request: Request, portal: Portal, collection: Collection, number: int) -> JSONResponse:
     """Fill a slot with a document of at most 2 MB: an `Item` in items, an `Entry` in feed."""
-    change = await _admit(request, portal, collection, str(number))
+    await _admit(request, portal, collection, str(number))
     generation = _generation(request, number)
     body = await _body(request, LARGEST_DOCUMENT)
-    files = (await run_in_threadpool(read, collection.document, number, body)).files
-    if portal.settings.fault == AMNESIA:
-        return JSONResponse({"status": Stored.STORED, "generation": generation})
-    stored = await run_in_threadpool(portal.storage.put, collection.kind, number, generation, body, change, files)
+    stored = await apart(WRITERS, _fill, portal, collection, number, generation, body)
     return JSONResponse({"status": stored, "generation": generation})
+
+
+def _fill(portal: State, collection: Collection, number: int, generation: int, body: bytes) -> Stored:
+    files = read(collection.document, number, body).files
+    if portal.settings.fault == AMNESIA:
+        return Stored.STORED
+    return portal.storage.put(collection.kind, number, generation, body, files)
 
 
 @routes.delete("/{collection}/{number:int}", **description.written())
 async def delete(request: Request, portal: Portal, collection: Collection, number: int) -> JSONResponse:
     """Take down what the slot shows. The tombstone stays, also where nothing was: a late original does not come out."""
-    change = await _admit(request, portal, collection, str(number))
+    await _admit(request, portal, collection, str(number))
     generation = _generation(request, number)
     await _body(request, 0)
-    stored = await run_in_threadpool(portal.storage.put, collection.kind, number, generation, None, change)
+    stored = await apart(WRITERS, portal.storage.put, collection.kind, number, generation, None)
     return JSONResponse({"status": stored, "generation": generation})
 
 
@@ -86,7 +90,7 @@ async def health(request: Request, portal: Portal) -> JSONResponse:
     if signing.SIGNATURE in request.headers:
         _check(request, portal)
     try:
-        await asyncio.wait_for(asyncio.shield(run_in_threadpool(portal.storage.ping)), HEALTH_SECONDS)
+        await asyncio.wait_for(asyncio.shield(apart(WATCHERS, portal.storage.ping)), HEALTH_SECONDS)
     except (TimeoutError, SQLAlchemyError):
         return JSONResponse({"status": "the database does not answer"}, status_code=503)
     return JSONResponse({"status": "ok"})
@@ -102,7 +106,7 @@ async def requests(request: Request, portal: Portal) -> JSONResponse:
     """How many write requests came in from who holds the key, the repeated and the otherwise refused included, as far
     back as the log is kept (upkeep.LOG_KEPT)."""
     _check(request, portal)
-    return JSONResponse(await run_in_threadpool(portal.storage.requests))
+    return JSONResponse(await apart(WRITERS, portal.storage.requests))
 
 
 @routes.get("/columns", **description.signed())
@@ -111,7 +115,7 @@ async def columns(request: Request, portal: Portal) -> JSONResponse:
     of them was first published (null: it shows none), and after how many days without a new one it counts as
     abandoned (null: never)."""
     _check(request, portal)
-    return JSONResponse({"columns": await run_in_threadpool(_columns, portal)})
+    return JSONResponse({"columns": await apart(WRITERS, _columns, portal)})
 
 
 def _columns(portal: State) -> list[dict[str, Any]]:
@@ -129,13 +133,13 @@ async def kept(request: Request, portal: Portal, collection: Collection, after: 
     """Every slot that was ever filled, tombstones included, by number, a page at a time; `next`: where to go on."""
     _check(request, portal)
     begin = min(max(after, 0), LARGEST_NUMBER)
-    slots = await run_in_threadpool(portal.storage.kept, collection.kind, begin, LISTED)
+    slots = await apart(WRITERS, portal.storage.kept, collection.kind, begin, LISTED)
     following = slots[-1]["number"] if len(slots) == LISTED else None
     return JSONResponse({"slots": slots, "next": following})
 
 
-async def _admit(request: Request, portal: Portal, collection: str, name: str) -> int:
-    """Ask who sends the request, then count it: strangers make no table grow. The answer is the request's number."""
+async def _admit(request: Request, portal: Portal, collection: str, name: str) -> None:
+    """Ask who sends the request, then count it: strangers make no table grow."""
     try:
         _check(request, portal)
     except Problem:
@@ -143,7 +147,7 @@ async def _admit(request: Request, portal: Portal, collection: str, name: str) -
         raise
     generation, nonce = request.headers.get(signing.GENERATION, ""), request.headers[signing.NONCE]
     try:
-        return await run_in_threadpool(portal.storage.log, request.method, collection, name, generation, nonce)
+        await apart(WRITERS, portal.storage.log, request.method, collection, name, generation, nonce)
     except Problem:
         await _drain(request)
         raise
