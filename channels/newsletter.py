@@ -24,7 +24,7 @@ from channels.pictures import Picture, prepared
 from channels.typst import TEMPLATES, CannotTypeset, Role, fonts, title_lines, typeset
 
 MEDIA_TYPE = "application/vnd.fabu.newsletter+json"
-TEMPLATE = "newsletter/1"  # an approved issue is printed by the layout it was approved in, or not at all
+TEMPLATE = "newsletter/2"  # an approved issue is printed by the layout it was approved in, or not at all
 UNSUBSCRIBE = "{{unsubscribe}}"  # in a mail its last occurrence is the place of the recipient's own address
 
 PRINT_PIXELS, PRINT_QUALITY = 1600, 85  # 170 mm at 240 dpi

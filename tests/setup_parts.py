@@ -1,4 +1,4 @@
-"""Install the Debian packages that some tests like to have: `python -m tests.setup_parts`, called by `make test`.
+"""Install what some tests like to have, Debian packages and Chromium 86: `python -m tests.setup_parts`, by `make test`.
 
 It installs what it may, tells in one line what it did or why not, and never fails: the tests that need a missing part
 skip and say so. Not more than four minutes, whatever the network does.
@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests import chromium86
 
 SECONDS = 240.0
 SECONDS_TO_UNPACK = 90.0  # kept back for dpkg: a download can be cut off at any moment, an installation should not
@@ -55,6 +57,7 @@ def main() -> None:
     deadline = time.monotonic() + SECONDS
     for part in PARTS:
         print(f"{part.name}: {_provide(part, deadline)}", flush=True)
+    print(f"Chromium 86, the oldest browser: {chromium86.provide(deadline - time.monotonic())}", flush=True)
 
 
 def _provide(part: Part, deadline: float) -> str:

@@ -117,6 +117,15 @@ def test_no_title_stands_alone_at_the_end_of_a_page(paragraphs: int) -> None:
         assert last not in names
 
 
+@pytest.mark.parametrize("paragraphs", [3, 8])
+def test_no_name_and_date_stand_alone_at_the_head_of_a_page(paragraphs: int) -> None:
+    message = number(14, paragraphs=paragraphs)
+    for page in glyphs(printed(message))[1:]:
+        head, first, *_ = lines(page)
+        assert words(head).startswith("《广电通讯》")
+        assert not words([glyph for glyph in first if glyph.x < 410]).startswith("张店区广播电视局")
+
+
 def test_no_rule_runs_through_a_line_of_text() -> None:
     pdf = printed(number(12, photos=2))
     for page, shown in zip(pypdfium2.PdfDocument(pdf), glyphs(pdf), strict=True):
@@ -462,7 +471,7 @@ def test_the_board_prints_the_issue_and_shows_its_pages(tmp_path: Path) -> None:
 
 def test_an_issue_approved_in_another_layout_is_not_printed(tmp_path: Path) -> None:
     rendition = newsletter.printed(number(1))
-    older = Rendition(rendition.media_type, rendition.body.replace(b'"newsletter/1"', b'"newsletter/0"'))
+    older = Rendition(rendition.media_type, rendition.body.replace(b'"newsletter/2"', b'"newsletter/1"'))
     with pytest.raises(Rejected, match=r"newsletter\.other_template"):
         Bulletin(tmp_path).deliver(older, Call("bulletin/900", 1))
 
