@@ -562,13 +562,15 @@ def local_addresses(data: Path) -> dict[str, str]:
 
 
 def _with_files(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """The environment, with what stands in the files that its `…_FILE` names point to, as container secrets do."""
+    """The environment, with what stands in the files that its `…_FILE` names point to, as container secrets do. A value
+    that is empty is none: an override of docker-compose.yml can make one empty, but cannot take it out."""
     files = {name: Path(path) for name, path in environ.items() if name.startswith("FABU_") and name.endswith("_FILE")}
     given = {name.removesuffix("_FILE"): (file, _text(file)) for name, file in files.items() if str(file) != "."}
     for name, (file, text) in given.items():
         if text is None:
             raise ConfigError("config.no_file", name=f"{name}_FILE", file=str(file))
-    return {**{name: text.strip() for name, (_, text) in given.items() if text is not None}, **environ}
+    read = {name: text.strip() for name, (_, text) in given.items() if text is not None}
+    return {**read, **{name: value for name, value in environ.items() if value or name not in read}}
 
 
 def _add_ports(path: Path, ports: Mapping[str, int]) -> None:

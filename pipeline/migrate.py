@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from config.settings import Settings
 from pipeline import staff
 from pipeline.database import open_engine
+from pipeline.rescue import stage
 
 HERE = Path(__file__).parent / "migrations"
 
@@ -26,7 +27,9 @@ def upgrade(engine: Engine) -> None:
 
 
 def set_up(settings: Settings) -> None:
-    """Make the ledger that the settings name ready to work with. Safe to run again."""
+    """Make the ledger that the settings name ready to work with. Safe to run again. Raises ConfigError where a
+    restore was broken off half way."""
+    stage.require_ledger(settings.data)
     engine = open_engine(settings.database_url)
     try:
         upgrade(engine)

@@ -2,10 +2,11 @@
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from pipeline.models import Delivery, Restoration, Subscriber, Suppression
+from pipeline.rescue import stage
 from pipeline.runtime import Runtime
 from pipeline.states import State, move
 
@@ -13,9 +14,19 @@ RESTORED = "restored"
 JUMP = 1000  # generations, where the other side cannot be asked for its highest: nobody decides so often in between
 
 
-def unfinished(db: Session) -> bool:
-    """Is a restored ledger not compared with the outside yet? Then nothing may be claimed."""
-    return bool(db.scalar(select(exists(select(Restoration.id).where(Restoration.finished_at.is_(None))))))
+def unfinished(rt: Runtime, db: Session) -> bool:
+    """Was a restore begun that has not ended, or is a restored ledger not compared with the outside yet? Then nothing
+    may be claimed."""
+    return bool(db.scalar(select(or_(_not_compared(), stage.begun(rt.settings.data, db)))))
+
+
+def not_compared(db: Session) -> bool:
+    """Is it a restored ledger that does not know yet what the outside shows?"""
+    return bool(db.scalar(select(_not_compared())))
+
+
+def _not_compared() -> ColumnElement[bool]:
+    return exists(select(Restoration.id).where(Restoration.finished_at.is_(None)))
 
 
 def from_before(db: Session, item_id: int) -> bool:

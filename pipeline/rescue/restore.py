@@ -1,14 +1,17 @@
 """The way back: a checked archive becomes the ledger, and what was there is kept beside it.
 
 The new ledger is made whole next to the old one, with its claim closed (`Restoration`), and takes its place in renames
-or in one transaction. Killed at any moment, it leaves the old ledger, or the new one that claims nothing, or none.
+or in one transaction. Killed at any moment, it leaves the old ledger, or the new one, or none; each claims nothing
+until the restore was run again, or given up (`stage`).
 """
 
+import fcntl
 import os
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -30,6 +33,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.exc import DBAPIError
 
 from config import settings as config
 from config.settings import Settings
@@ -42,11 +46,11 @@ from pipeline.rescue import archive
 from pipeline.rescue.backup import tables_of
 from pipeline.rescue.compare import raise_numbers
 from pipeline.rescue.hold import hold_unsent
+from pipeline.rescue.stage import FOLDER, NO_LEDGER, SCHEMA, require_ledger
 from pipeline.runtime import Runtime, open_channels
 
 SPARE = 100  # numbers left out for each day since the backup: those given after it are never given again
 AT_WORK = timedelta(minutes=2)  # a process that wrote its line so lately still runs
-STAGE = ".restoring"  # in the data directory; and the schema, on PostgreSQL
 _MODES = {"secrets.json": 0o600}
 
 Clock = Callable[[], datetime]
@@ -75,51 +79,62 @@ def restore(
     if manifest.schema not in {one.revision for one in revisions}:
         raise Refused("restore.newer", file=str(path), schema=manifest.schema)
     data = data.resolve()
-    url = config.database_url(data)
+    ledger = _ledger(data)
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o750)
-        with _staged(data) as stage, zipfile.ZipFile(path) as source:
-            files = _unpack(source, manifest, data, stage)
-            ledger: _Sqlite | _Postgres = _Sqlite(url, stage) if url.startswith("sqlite") else _Postgres(url)
+        with ledger.alone(), ledger.staged() as stage, zipfile.ZipFile(path) as source:
             if ledger.holds_something(now()) and not again:
                 raise Refused("restore.not_empty", data=str(data))
+            files = _unpack(source, manifest, ledger, stage)
             settings = _settings(data, stage, ledger)
             with ledger.empty() as engine:
                 _fill(engine, source, manifest)
                 upgrade(engine)
                 staff.take_over(engine, settings)
                 waiting, spare = _close(settings, engine, person, os_user, manifest, now)
-            stamp = now().astimezone(settings.zone).strftime("before-restore-%Y%m%d-%H%M%S")
-            return Restored(
-                manifest.taken_at, ledger.swap(data, stage, files, stamp), waiting, spare, archive.PORTAL in files
-            )
+            stamp = now().astimezone(settings.zone).strftime("before-restore-%Y%m%d-%H%M%S-%f")
+            aside = ledger.swap(stage, files, stamp)
+        return Restored(manifest.taken_at, aside, waiting, spare, archive.PORTAL in files)
     except OSError as error:
         detail = error.strerror or str(error)
         raise Refused("restore.cannot_write", data=str(data), detail=detail) from error
 
 
+def give_up(data: Path) -> bool:
+    """Go on with the ledger that is there after a restore was broken off. False: none was. Raises ConfigError where
+    there is no whole ledger, and Refused while a restore is at work."""
+    data = data.resolve()
+    require_ledger(data)
+    ledger = _ledger(data)
+    with ledger.alone():
+        return ledger.forget()
+
+
+def _ledger(data: Path) -> "_Sqlite | _Postgres":
+    url = config.database_url(data)
+    return _Sqlite(url, data) if url.startswith("sqlite") else _Postgres(url, data)
+
+
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@contextmanager
-def _staged(data: Path) -> Iterator[Path]:
-    """A folder beside what it will replace; what an earlier try left there goes first."""
-    stage = data / STAGE
-    shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir(mode=0o700)
-    try:
-        yield stage
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+def _clear(stage: Path) -> None:
+    """Remove what an earlier try left; the sign that there is no ledger stays."""
+    for each in stage.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each)
+        elif each.name != NO_LEDGER:
+            each.unlink()
 
 
-def _unpack(source: zipfile.ZipFile, manifest: archive.Manifest, data: Path, stage: Path) -> list[str]:
-    """The archive's files, in the stage; returns what is to be put in place, notices as one folder."""
-    wanted = [name for name in manifest.files if name != archive.PORTAL or not (data / archive.PORTAL).exists()]
+def _unpack(
+    source: zipfile.ZipFile, manifest: archive.Manifest, ledger: "_Sqlite | _Postgres", stage: Path
+) -> list[str]:
+    """The archive's files that are to be put in place, in the stage; returns their names."""
+    wanted = [name for name in manifest.files if ledger.takes(name)]
     for name in wanted:
         archive.extract(source, name, stage / name, _MODES.get(name, 0o640))
-    single = [name for name in wanted if name in archive.SINGLE_FILES]
-    return single + [archive.NOTICES] * any(name not in archive.SINGLE_FILES for name in wanted)
+    return wanted
 
 
 def _settings(data: Path, stage: Path, ledger: "_Sqlite | _Postgres") -> Settings:
@@ -131,15 +146,23 @@ def _settings(data: Path, stage: Path, ledger: "_Sqlite | _Postgres") -> Setting
     return settings.model_copy(update={"data": data})
 
 
-def _put(source: Path, target: Path, aside: Path, data: Path) -> None:
-    """Move one file or folder into its place; what was there goes aside first."""
-    if target.exists():
-        away = aside / (target.relative_to(data) if target.is_relative_to(data) else target.name)
-        away.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        shutil.move(target, away)
-    if source.exists():
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        shutil.move(source, target)
+def _move_away(target: Path, aside: Path, data: Path) -> None:
+    """Move away what was there before. What an earlier try moved away stays as it is: then this came from that try."""
+    if not target.exists():
+        return
+    away = aside / (target.relative_to(data) if target.is_relative_to(data) else target.name)
+    if away.exists():
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+        return
+    away.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    shutil.move(target, away)
+
+
+def _move_in(source: Path, target: Path, owner: os.stat_result) -> None:
+    for folder in reversed([one for one in target.parents if not one.exists()]):
+        folder.mkdir(mode=0o750)
+        _give(folder, owner)
+    shutil.move(source, target)
 
 
 def _give(folder: Path, owner: os.stat_result) -> None:
@@ -157,11 +180,51 @@ class _Sqlite:
 
     keeps_files = False
 
-    def __init__(self, url: str, stage: Path) -> None:
-        self._file, self._new = Path(str(make_url(url).database)), stage / "fabu.db"
+    def __init__(self, url: str, data: Path) -> None:
+        self._file, self._data, self._stage = Path(str(make_url(url).database)), data, data / FOLDER
+        self._new, self._sign = self._stage / "fabu.db", self._stage / NO_LEDGER
+
+    def takes(self, name: str) -> bool:
+        """Does this file of the archive come back? The portal's storage only where there is none."""
+        return name != archive.PORTAL or not (self._data / name).exists()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No second restore beside ours. The lock ends with its process, however that ends."""
+        folder = os.open(self._data, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise Refused("restore.at_it", data=str(self._data)) from None
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def staged(self) -> Iterator[Path]:
+        """The stage, empty. It is gone afterwards, unless the old ledger was put aside and the new one not in place."""
+        self._stage.mkdir(mode=0o700, exist_ok=True)
+        if not self._file.exists():
+            self._sign.touch()
+        _clear(self._stage)
+        try:
+            yield self._stage
+        finally:
+            if not self._put_aside():
+                self.forget()
+
+    def forget(self) -> bool:
+        begun = self._stage.exists()
+        self._sign.unlink(missing_ok=True)
+        shutil.rmtree(self._stage, ignore_errors=True)
+        return begun
+
+    def _put_aside(self) -> str:
+        """Where the old ledger was put by a restore that has not ended."""
+        return self._sign.read_text() if self._sign.exists() else ""
 
     def holds_something(self, now: datetime) -> bool:
-        if not self._file.exists():
+        if not self._file.exists() or self._put_aside():
             return False
         engine = open_engine(f"sqlite:///{self._file}")
         try:
@@ -178,32 +241,73 @@ class _Sqlite:
         finally:
             engine.dispose()  # the last connection takes the WAL with it
 
-    def swap(self, data: Path, stage: Path, files: Sequence[str], stamp: str) -> str:
-        """The ledger goes last: until then there is none, and an empty one sends nothing."""
-        aside = data / stamp
-        _give(stage, data.stat())
+    def swap(self, stage: Path, files: Sequence[str], stamp: str) -> str:
+        """The ledger goes first and comes last: in between there is none, and a sign that says so."""
+        if not self._put_aside():
+            draft = stage / "sign"
+            draft.write_text(stamp)
+            draft.replace(self._sign)
+        data, aside, owner = self._data, self._data / self._put_aside(), self._data.stat()
+        os.sync()  # the sign is on the disk before anything moves
+        _give(stage, owner)
         for end in ("", "-wal", "-shm"):
-            old = self._file.with_name(self._file.name + end)
-            _put(stage / "nothing", old, aside, data)
-        for name in files:
-            _put(stage / name, data / name, aside, data)
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(self._new, self._file)
+            _move_away(self._file.with_name(self._file.name + end), aside, data)
+        for name in dict.fromkeys(name if name in archive.SINGLE_FILES else archive.NOTICES for name in files):
+            _move_away(data / name, aside, data)
+            _move_in(stage / name, data / name, owner)
         if aside.exists():
-            _give(aside, data.stat())
+            _give(aside, owner)
+        _move_in(self._new, self._file, owner)
+        os.sync()
+        self._sign.unlink()
         return str(aside) if aside.exists() else ""
 
 
 class _Postgres:
     """The ledger is tables: the new ones are made in a schema of their own, and change places in one transaction. Files
-    that are there stay: they belong to how the containers are run."""
+    that are there stay: they belong to how the containers are run, and nothing else of their folder can be written."""
 
     keeps_files = True
 
-    def __init__(self, url: str) -> None:
-        self._url = make_url(url)
-        self._schema = STAGE.strip(".")
-        self._used = False
+    def __init__(self, url: str, data: Path) -> None:
+        self._url, self._data = make_url(url), data
+        self._schema, self._used = SCHEMA, False
+
+    def takes(self, name: str) -> bool:
+        target = self._data / name
+        folder = next(one for one in target.parents if one.exists())
+        return not target.exists() and os.access(folder, os.W_OK)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No second restore beside ours, wherever it runs. The lock ends with its connection; that of a process which
+        was just killed has three seconds for it."""
+        with self._connected() as connection:
+            try:
+                connection.execute(text("SET lock_timeout = '3s'"))
+                connection.execute(text("SELECT pg_advisory_lock(hashtext('fabu.restore'))"))
+                connection.commit()
+            except DBAPIError as error:
+                raise Refused("restore.at_it", data=str(self._data)) from error
+            yield
+
+    @contextmanager
+    def staged(self) -> Iterator[Path]:
+        """A folder and, from `empty` on, a schema; both are gone afterwards."""
+        with tempfile.TemporaryDirectory(prefix="fabu-restore-") as stage:
+            try:
+                yield Path(stage)
+            except BaseException:
+                with suppress(DBAPIError):
+                    self.forget()
+                raise
+
+    def forget(self) -> bool:
+        with self._connected() as connection:
+            begun = connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": self._schema}) is not None
+            connection.execute(text(f"DROP SCHEMA IF EXISTS {self._schema} CASCADE"))
+            connection.commit()
+        return begun
 
     def holds_something(self, now: datetime) -> bool:
         with self._connected() as connection:
@@ -226,11 +330,11 @@ class _Postgres:
         finally:
             engine.dispose()
 
-    def swap(self, data: Path, stage: Path, files: Sequence[str], stamp: str) -> str:
-        _give(stage, data.stat())
+    def swap(self, stage: Path, files: Sequence[str], stamp: str) -> str:
+        owner = self._data.stat()
+        _give(stage, owner)
         for name in files:
-            if not (data / name).exists():
-                _put(stage / name, data / name, data / stamp, data)
+            _move_in(stage / name, self._data / name, owner)
         aside = stamp.replace("-", "_")
         with self._connected() as connection:
             here = str(connection.scalar(text("SELECT current_schema()")))

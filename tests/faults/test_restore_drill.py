@@ -1,8 +1,11 @@
 """Everything is lost and a backup comes back: with the real portal, nothing goes back silently, nobody is told twice,
 and the ledger says the truth again."""
 
+import itertools
+import os
 import random
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -17,10 +20,12 @@ from sqlalchemy import create_engine, make_url, text
 from channels.contract import Call, Kept, Unavailable
 from channels.portal import Portal
 from config import settings as config
-from pipeline import confirm, operate, review
+from config.settings import ConfigError
+from pipeline import confirm, operate, publish, review
 from pipeline.decisions import Refused
-from pipeline.rescue import backup, compare, restore
+from pipeline.rescue import archive, backup, compare, restore
 from pipeline.rescue.hold import unfinished
+from pipeline.runtime import open_runtime
 from pipeline.states import State
 from tests.channels import recording
 from tests.channels.recording import Fault, set_faults
@@ -29,6 +34,7 @@ from tests.faults import stack
 from tests.faults.stack import now, rows, states, times
 from tests.faults.test_portal_faults import channels
 from tests.office import Bureau, open_bureau
+from workers import doctor, embedded
 
 PHONES = stack.numbers(3)
 Found = Callable[..., Bureau]
@@ -171,7 +177,7 @@ def test_while_the_portal_is_silent_a_restored_ledger_claims_nothing(
     work(bureau)
     assert [row.attempts for row in rows(bureau, "portal") if row.item == item] == [0]
     with bureau.rt.reading() as db:
-        assert unfinished(db)
+        assert unfinished(bureau.rt, db)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -310,3 +316,93 @@ def test_the_portal_lists_all_that_it_keeps_page_by_page_to_us_only(portal: Proc
     assert {number: one.generation for number, one in kept.items()} == {n: n % 7 + 1 for n in range(1, 121)} | {121: 3}
     assert kept[1] == Kept(2, False) and kept[121] == Kept(3, True, "370303/2015-00121", message().title)
     assert requests.get(f"{portal.url}/api/items?after=0", timeout=5).status_code == 401
+
+
+# ── killed in the middle ─────────────────────────────────────────────────────────────────────────────────────────────
+
+MAKING: list[tuple[Any, str, int | str]] = [(archive, "extract", 1), (restore, "_load", 5), (restore, "_close", 1)]
+MOVING: list[tuple[Any, str, int | str]] = [(restore, "_move_away", 2), (restore, "_move_in", 2), (os, "sync", 2)]
+EXCHANGING: list[tuple[Any, str, int | str]] = [(restore, "text", "DROP SCHEMA restoring")]
+
+
+def killed_at(bureau: Bureau, file: Path, where: Any, name: str, when: int | str) -> None:
+    """A restore in a process of its own, which dies by SIGKILL as it calls this for the n-th time, or with this."""
+    bureau.rt.engine.dispose()
+    if (child := os.fork()) == 0:
+        calls, real = itertools.count(1), getattr(where, name)
+
+        def die(*how: Any, **named: Any) -> Any:
+            if when in (next(calls), *how):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*how, **named)
+
+        setattr(where, name, die)
+        try:
+            restore.restore(file, bureau.rt.settings.data, "sun", "tester", again=True)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL, name
+
+
+def told(data: Path) -> set[str]:
+    """What fabu doctor says of a restore; workers let all be meanwhile."""
+    rt = open_runtime(config.load(data))
+    try:
+        assert publish.deliver(rt, "web") == publish.deliver(rt, "sms") == 0
+        return {one.code for one in doctor.restoring(rt)}
+    finally:
+        rt.engine.dispose()
+
+
+def test_a_restore_that_is_killed_again_and_again_claims_nothing_and_ends_well(office: Found, tmp_path: Path) -> None:
+    bureau, file = office(channels={"web": {}}), tmp_path / "fabu.zip"
+    bureau.subscribe(PHONES[0])
+    data, is_file = bureau.rt.settings.data, bureau.rt.engine.dialect.name == "sqlite"
+    bureau.publish("web", "sms")
+    work(bureau)
+    backup.take(bureau.rt, file)
+    later = bureau.publish("web", "sms")
+    before = times(bureau.effects("web")), times(bureau.effects("sms"))
+
+    for point in MAKING if is_file else MAKING[1:]:  # beside PostgreSQL, files that are there stay
+        killed_at(bureau, file, *point)
+        assert told(data) == {"doctor.restore_begun"}
+    for point in MOVING if is_file else EXCHANGING:
+        killed_at(bureau, file, *point)
+        for opening in (told, embedded.prepare) if is_file else ():
+            with pytest.raises(ConfigError, match="half_way"):
+                opening(data)
+    done = restore.restore(file, data, "sun", "tester", again=True)
+    assert told(data) == {"doctor.restore_not_compared"}
+    assert not (data / ".restoring").exists()
+    engine = create_engine(f"sqlite:///{done.aside}/fabu.db" if is_file else bureau.rt.settings.database_url)
+    with engine.connect() as connection:  # what was there before the first try
+        table = "item" if is_file else f"{done.aside}.item"
+        assert connection.scalar(text(f"SELECT max(id) FROM {table}")) == later
+    engine.dispose()
+
+    bureau.rt = replace(bureau.rt, engine=open_bureau(config.load(data), now).rt.engine)
+    compare.resume(bureau.rt)
+    work(bureau)
+    assert told(data) == set()
+    assert (times(bureau.effects("web")), times(bureau.effects("sms"))) == before
+    assert bureau.publish("web") > later
+
+
+def test_a_restore_that_was_killed_is_given_up_only_while_the_old_ledger_is_there(
+    office: Found, tmp_path: Path
+) -> None:
+    bureau, file = office(channels={"web": {}}), tmp_path / "fabu.zip"
+    data = bureau.rt.settings.data
+    backup.take(bureau.rt, file)
+    item = bureau.publish("web")
+    assert not restore.give_up(data)
+    killed_at(bureau, file, restore, "_load", 2)
+    assert told(data) == {"doctor.restore_begun"}
+    assert restore.give_up(data)
+    work(bureau)
+    assert bureau.state(item, "web") == "confirmed"
+    if bureau.rt.engine.dialect.name == "sqlite":
+        killed_at(bureau, file, restore, "_move_in", 1)
+        with pytest.raises(ConfigError, match="half_way"):
+            restore.give_up(data)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
@@ -20,8 +22,11 @@ from config.settings import BackupSection
 from pipeline.catalogue import find_item
 from pipeline.database import open_engine
 from pipeline.decisions import Refused
+from pipeline.migrate import config_for
 from pipeline.models import AuditLine, Blob, Process
 from pipeline.rescue import archive, backup, compare, restore
+from pipeline.rescue.stage import FOLDER
+from pipeline.runtime import Runtime
 from tests.faults import stack
 from tests.faults.test_restore_drill import PEOPLE
 from tests.office import Bureau
@@ -113,7 +118,7 @@ def test_only_an_administrator_restores_and_it_is_in_the_audit_log(bureau: Burea
     bureau.rt.engine.dispose()
     with pytest.raises(Refused, match="not_permitted"):
         restore.restore(tmp_path / "fabu.zip", bureau.rt.settings.data, "li", "tester", again=True)
-    assert not (bureau.rt.settings.data / restore.STAGE).exists()
+    assert not (bureau.rt.settings.data / FOLDER).exists()
     restore.restore(tmp_path / "fabu.zip", bureau.rt.settings.data, "sun", "tester", again=True)
     with bureau.rt.reading() as db:
         line = db.scalars(select(AuditLine).where(AuditLine.decision == "restore")).one()
@@ -185,6 +190,50 @@ def test_a_backup_of_a_newer_program_is_refused(bureau: Bureau, tmp_path: Path) 
     _rewrite(tmp_path / "fabu.zip", newer)
     with pytest.raises(Refused, match="newer"):
         restore.restore(tmp_path / "fabu.zip", bureau.rt.settings.data, "sun", "tester", again=True)
+
+
+def as_kept_by(revision: str, bureau: Bureau, folder: Path) -> Runtime:
+    """The bureau's ledger as a program of that schema would have kept it."""
+    old = open_engine(f"sqlite:///{folder / 'old.db'}")
+    command.upgrade(config_for(old), revision)
+    with bureau.rt.engine.connect() as source, old.begin() as target:
+        known = {table.name: table for table in backup.tables_of(source)}
+        tables = backup.tables_of(target)
+        for table in reversed(tables):
+            target.execute(table.delete())
+        for table in tables:
+            shared = [column for name, column in known[table.name].columns.items() if name in table.columns]
+            if rows := [dict(row._mapping) for row in source.execute(select(*shared))]:
+                target.execute(table.insert(), rows)
+    return replace(bureau.rt, engine=old)
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005"])
+def test_a_backup_of_an_older_program_goes_into_the_present_ledger(
+    bureau: Bureau, revision: str, tmp_path: Path
+) -> None:
+    if revision != "0002" and bureau.rt.engine.dialect.name != "sqlite":
+        pytest.skip("one revision on both databases is enough")
+    item = work_of_a_morning(bureau)
+    unsent = bureau.publish("sms")
+    before = contents(bureau.rt.engine)
+    old = as_kept_by(revision, bureau, tmp_path)
+    manifest = backup.take(old, tmp_path / "fabu.zip")
+    old.engine.dispose()
+    assert manifest.schema == revision and manifest.tables["item"].rows == 2
+    bureau.rt.engine.dispose()
+    restore.restore(tmp_path / "fabu.zip", bureau.rt.settings.data, "sun", "tester", again=True)
+    with bureau.rt.engine.connect() as connection:
+        assert backup.schema_of(connection) == ScriptDirectory.from_config(config_for(old.engine)).get_current_head()
+    after = contents(bureau.rt.engine)
+    for table in manifest.tables.keys() & after.keys() - {"delivery"}:
+        assert after[table] == before[table], table
+    assert bureau.state(unsent, "sms") == "on_hold"
+    compare.resume(bureau.rt)
+    assert bureau.state(item, "web") == "confirmed"
+    new = bureau.publish("web")
+    bureau.work()
+    assert new > unsent and bureau.state(new, "web") in ("accepted", "confirmed")
 
 
 def test_a_backup_holds_secrets_and_is_its_owners_alone(bureau: Bureau, tmp_path: Path) -> None:

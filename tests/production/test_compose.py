@@ -30,6 +30,7 @@ from tests.faults.stack import ROOT, stop, until, wake_up
 from tests.parts import create_database, postgres, valkey
 from workers.app import SWEEP_QUEUE
 from workers.broker import valkey_command
+from workers.bundle.build import PURE_SOURCES
 from workers.supervise import free_ports
 from workers.tied import die_with_parent
 
@@ -119,6 +120,18 @@ def test_every_service_runs_without_root_and_writes_only_where_it_was_given_room
         assert name in OURS or "user" in service, f"{name} is not our image and does not say who it runs as"
         for volume in service.get("volumes", []):
             assert volume.partition(":")[0] in file["volumes"], f"{name}: {volume} is no named volume"
+
+
+def test_who_the_containers_run_as_is_who_the_guide_lets_read_the_configuration() -> None:
+    """A group that is made along with a system account gets another number."""
+    guide = (ROOT / "docs/operations.md").read_text("utf-8")
+    [told] = re.findall(r"chgrp (\d+) fabu\.toml", guide)
+    assert re.search(rf"groupadd --gid {told} fabu\b", DOCKERFILE)
+    assert re.search(rf"useradd .*--uid {told} --gid fabu .*fabu\b", DOCKERFILE)
+
+
+def test_what_the_image_builds_from_source_is_what_the_bundle_does() -> None:
+    assert re.findall(r"--no-binary (\S+)", DOCKERFILE) == [",".join(PURE_SOURCES)]
 
 
 def test_the_public_reaches_neither_ledger_nor_broker() -> None:

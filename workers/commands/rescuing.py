@@ -39,6 +39,7 @@ def restore_(
     person: Annotated[str, typer.Option("--as", help=help_("as"))] = "",
     replace: Annotated[bool, typer.Option("--replace", help=help_("restore_replace"))] = False,
     resume: Annotated[bool, typer.Option("--resume", help=help_("restore_resume"))] = False,
+    give_up: Annotated[bool, typer.Option("--give-up", help=help_("restore_give_up"))] = False,
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
@@ -47,6 +48,12 @@ def restore_(
     screen = show_in(language(), as_json)
     if resume:
         _compare(data, as_json)
+        return
+    if give_up:
+        if not restore.give_up(data):
+            raise Refused("restore.nothing_begun", data=str(data))
+        screen.json({"given_up": True})
+        screen.line("restore.given_up", data=data)
         return
     if file is None or not person:
         raise Refused("restore.what")
@@ -70,7 +77,10 @@ def restore_(
             screen.line("restore.portal")
         screen.line("restore.numbers", count=done.spare)
         screen.line("restore.again")
-        screen.line("restore.next", up=show.command("up", data), resume=show.command("restore", data, "--resume"))
+        if here.rt.engine.dialect.name == "sqlite":
+            screen.line("restore.next", up=show.command("up", data), resume=show.command("restore", data, "--resume"))
+        else:
+            screen.line("restore.next_services")
 
 
 def _compare(data: Path, as_json: bool) -> None:
