@@ -75,6 +75,11 @@ class Arrangement:
         return {piece.item: piece for section in self.sections for piece in section.pieces}
 
     @property
+    def emptied(self) -> bool:
+        """Was everything taken out of it by rule? All it says then is that something was."""
+        return bool(self.gone) and not self.pieces and not self.editorial
+
+    @property
     def shown(self) -> tuple[Section, ...]:
         return tuple(section for section in self.sections if section.pieces)
 
@@ -152,7 +157,7 @@ class Arrangement:
         return replace(self, sections=tuple(sections))
 
     @property
-    def emptied(self) -> "Arrangement":
+    def bare(self) -> "Arrangement":
         """With its columns, and nothing in them."""
         return replace(self, sections=tuple(Section(one.name) for one in self.sections))
 

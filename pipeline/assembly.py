@@ -266,6 +266,9 @@ def _recording(
         row = db.get_one(StoredIssue, issue.id, with_for_update=True, populate_existing=True)
         if row.item_id not in (None, item_id) or db.get(SkippedIssue, row.nominal) is not None:
             raise Refused("issue.built_meanwhile")
+        done = row.built_at is not None and row.cut_off_at <= row.built_at <= rt.now()
+        if done and actor.os_user == MACHINE and not placed and not withdrawn:
+            return  # another process was faster by a moment: it is noted once
         row.item_id, row.built_at = item_id, rt.now()
         for item, column in placed.items():
             db.add(IssueEntry(item_id=item, issue_id=row.id, place=column, dropped=not column, offered_at=rt.now()))

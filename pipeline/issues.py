@@ -10,42 +10,33 @@ given twice. An issue that a person leaves out or merges keeps its numbers: that
 has lost is numbered as before, since the days are the same.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
 
-from sqlalchemy import case, exists, func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from config.settings import NewsletterSection
-from pipeline import models, operate, sources
-from pipeline.arrangement import Arrangement, numbers
+from pipeline import models, operate
+from pipeline.arrangement import numbers
 from pipeline.database import insert_for
 from pipeline.decisions import Actor, Decision, Refused, audit, permit, require_reason
 from pipeline.drafts import latest_revision, read_draft, rearranged, store_revision
 from pipeline.models import (
-    Bounce,
-    BounceKind,
-    ChannelStatus,
     Delivery,
     IssueEntry,
     Item,
     SkippedIssue,
     StoredIssue,
     Submission,
-    Suppression,
 )
 from pipeline.newsletter_days import Dates, dates, nominal_days
-from pipeline.runtime import Opened, Runtime
-from pipeline.sources import Change
+from pipeline.runtime import Runtime
+from pipeline.slots import OUTDATED
 from pipeline.states import Stage, State
-
-LATELY = timedelta(minutes=5)  # over which a rate is measured
-UNSENT = (State.DUE, State.SENDING)
-OUT = (State.ACCEPTED, State.CONFIRMED)
 
 
 class Phase(StrEnum):
@@ -57,6 +48,7 @@ class Phase(StrEnum):
     REVIEWING = "reviewing"
     APPROVED = "approved"  # waits for its time
     HELD = "held"  # approved, but too late: a person lets it go
+    OUTDATED = "outdated"  # approved, but what it says was withdrawn or corrected: it waits for another text
     SENDING = "sending"
     SENT = "sent"  # nothing is left to be sent; what failed is in its progress
     WITHDRAWN = "withdrawn"
@@ -85,99 +77,6 @@ class Line:
     @property
     def numbers(self) -> str:
         return numbers(self.year, self.number, self.running)
-
-
-@dataclass(frozen=True)
-class EntryLine:
-    """An item in an issue, or left out of it. `change`: what happened to it since its text was taken."""
-
-    item: int
-    heading: str
-    department: str
-    published_on: date | None
-    excerpt: bool
-    picture: str
-    change: Change | None
-
-
-@dataclass(frozen=True)
-class ColumnLines:
-    name: str
-    entries: tuple[EntryLine, ...]
-
-
-@dataclass(frozen=True)
-class Page:
-    """One issue as its editor works at it. `revision`: the number of its latest text (0: nothing was assembled), which
-    every change names as `based_on`. Seconds to cut-off and sending are below 0 once they have passed. `left_out`: what
-    was offered and is not in it, to be put back. `editable`: changes are taken now (an approved one becomes a
-    correction, which is reviewed)."""
-
-    line: Line
-    title: str
-    revision: int
-    cut_off_seconds: float
-    send_seconds: float
-    columns: tuple[ColumnLines, ...]
-    left_out: tuple[EntryLine, ...]
-    editorial: str
-    editorial_picture: str
-    pictures: tuple[str, ...]
-    editable: bool
-
-    @property
-    def changed(self) -> tuple[EntryLine, ...]:
-        """What must be renewed before it can be submitted."""
-        return tuple(entry for column in self.columns for entry in column.entries if entry.change is not None)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an issue is on one channel. `counts`: by state, one for each recipient where there are recipients.
-    `per_minute`: sent in the last five minutes, by the minute; `seconds`: what is left at that rate, 0 when nothing is
-    left, None when nobody can say: nothing moves, it waits for a person, or for its time."""
-
-    channel: str
-    addressed: bool
-    counts: Mapping[State, int]
-    per_minute: float
-    seconds: float | None
-
-    @property
-    def total(self) -> int:
-        return sum(self.counts.values()) - self.counts.get(State.SKIPPED, 0)
-
-    @property
-    def sent(self) -> int:
-        return sum(self.counts.get(state, 0) for state in OUT)
-
-    @property
-    def left(self) -> int:
-        return sum(self.counts.get(state, 0) for state in UNSENT)
-
-
-@dataclass(frozen=True)
-class DomainLine:
-    """What became of an issue at one mail domain ("" for numbers and the like). `sent`: accepted, and nothing came
-    back; `failed`: refused or come back; `bounced`: come back; `opted_out`: by their own will since they were sent it.
-    """
-
-    domain: str
-    total: int
-    sent: int
-    failed: int
-    bounced: int
-    in_doubt: int
-    opted_out: int
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What became of an issue on one channel with recipients; `domains`: the largest first, `domain` "" in `whole`."""
-
-    channel: str
-    whole: DomainLine
-    domains: tuple[DomainLine, ...]
 
 
 # ── making ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -282,8 +181,9 @@ def _made(rt: Runtime, when: Dates, given: Given) -> StoredIssue:
 
 
 def skip(rt: Runtime, actor: Actor, nominal: date, reason: str, into: date | None = None) -> None:
-    """Decide that no issue comes out for this nominal day; `into`: it is merged into the issue of a later one (合刊).
-    What was assembled for it goes to the next issue. Its numbers are not given again. Raises Refused."""
+    """Decide that no issue comes out for this nominal day; `into`: it is merged into the issue of a later one (合刊),
+    which must still take something in. What was assembled for it goes to the next issue. Its numbers are not given
+    again. Raises Refused."""
     permit(actor, Decision.SKIP)
     reason = require_reason(reason)
     newsletter = configured(rt)
@@ -296,6 +196,8 @@ def skip(rt: Runtime, actor: Actor, nominal: date, reason: str, into: date | Non
                 raise Refused("issue.merge_backwards", day=nominal.isoformat(), into=into.isoformat())
             if db.get(SkippedIssue, into) is not None:
                 raise Refused("issue.left_out_already", day=into.isoformat())
+            if not takes_more(rt, _planned(rt, db, newsletter, into)):
+                raise Refused("issue.merge_too_late", day=nominal.isoformat(), into=into.isoformat())
         if db.get(SkippedIssue, nominal) is not None:
             raise Refused("issue.left_out_already", day=nominal.isoformat())
         if db.scalar(select(SkippedIssue.nominal).where(SkippedIssue.into == nominal)) is not None:
@@ -310,6 +212,19 @@ def skip(rt: Runtime, actor: Actor, nominal: date, reason: str, into: date | Non
         db.add(row)
         facts = {"day": nominal, "into": into, "reason": reason}
         audit(rt, db, actor, Decision.SKIP, issue.item_id if issue is not None else None, **facts)
+
+
+def takes_more(rt: Runtime, line: Line) -> bool:
+    """May an earlier issue still be merged into this one? Not after its cut-off, nor once it was submitted."""
+    return line.phase in (Phase.PLANNED, Phase.DRAFT) and line.cut_off_at > rt.now()
+
+
+def _planned(rt: Runtime, db: Session, newsletter: NewsletterSection, nominal: date) -> Line:
+    """The issue of a nominal day, made or not: then without numbers."""
+    issue = db.scalars(select(StoredIssue).where(StoredIssue.nominal == nominal)).one_or_none()
+    if issue is not None:
+        return _line(rt, db, newsletter, issue, {})
+    return _unmade(dates(rt.settings, newsletter, nominal), (nominal.year, 0, 0), None)
 
 
 def take_back(rt: Runtime, actor: Actor, nominal: date, reason: str) -> None:
@@ -351,7 +266,7 @@ def _free(rt: Runtime, db: Session, issue: StoredIssue) -> None:
     if draft.issue is not None:
         pictures = {piece.picture for piece in draft.issue.pieces.values()} - {draft.issue.editorial_picture}
         files = tuple(file for file in draft.files if file.name not in pictures)
-        store_revision(rt, db, item, latest.author, rearranged(replace(draft, files=files), draft.issue.emptied))
+        store_revision(rt, db, item, latest.author, rearranged(replace(draft, files=files), draft.issue.bare))
 
 
 def release(rt: Runtime, actor: Actor, issue_id: int) -> int:
@@ -425,7 +340,7 @@ def _line(
 ) -> Line:
     skipped = skips.get(issue.nominal)
     phase = Phase.LEFT_OUT if skipped is not None else _phase(db, issue.item_id)
-    unsent = phase in (Phase.PLANNED, Phase.DRAFT, Phase.REVIEWING, Phase.HELD)
+    unsent = phase in (Phase.PLANNED, Phase.DRAFT, Phase.REVIEWING, Phase.HELD, Phase.OUTDATED)
     return Line(
         id=issue.id,
         nominal=issue.nominal,
@@ -450,10 +365,12 @@ def _phase(db: Session, item_id: int | None) -> Phase:
         return Phase.PLANNED
     stages = db.scalars(select(Submission.stage).where(Submission.item_id == item_id).order_by(Submission.id)).all()
     if Stage.APPROVED in stages:
-        counts = _counts(db, item_id)
-        total = {state: sum(one.get(state, 0) for one in counts.values()) for state in State}
+        counts = by_state(db, item_id).values()
+        total = {state: sum(one.get(state, 0) for one in counts) for state in State}
         if total[State.ON_HOLD]:
-            return Phase.HELD
+            textless = exists().where(Delivery.item_id == item_id, Delivery.state == State.ON_HOLD,
+                                      Delivery.reason == OUTDATED)  # fmt: skip
+            return Phase.OUTDATED if db.scalar(select(textless)) else Phase.HELD
         if total[State.DUE] + total[State.SENDING]:
             begun = sum(total[state] for state in (State.SENDING, State.ACCEPTED, State.CONFIRMED, State.IN_DOUBT))
             return Phase.SENDING if begun else Phase.APPROVED
@@ -463,7 +380,7 @@ def _phase(db: Session, item_id: int | None) -> Phase:
     return Phase.WITHDRAWN if stages and stages[-1] is Stage.WITHDRAWN else Phase.DRAFT
 
 
-def _counts(db: Session, item_id: int) -> dict[str, dict[State, int]]:
+def by_state(db: Session, item_id: int) -> dict[str, dict[State, int]]:
     """The deliveries of an issue by channel and state: a slot with recipients is only their plan."""
     counted = (
         select(Delivery.channel, Delivery.state, func.count())
@@ -529,145 +446,6 @@ def archive(rt: Runtime, count: int = 48) -> list[Line]:
         skipped = {one.nominal: one for one in db.scalars(select(SkippedIssue))}
         made = db.scalars(select(StoredIssue).order_by(StoredIssue.nominal.desc()).limit(count)).all()
         return [_line(rt, db, newsletter, one, skipped) for one in made]
-
-
-def page(rt: Runtime, issue_id: int) -> Page:
-    """One issue as its editor works at it. Raises Refused when there is none."""
-    now = line(rt, issue_id)
-    with rt.reading() as db:
-        issue = stored(db, issue_id)
-        revision = latest_revision(db, issue.item_id) if issue.item_id is not None else None
-        draft = read_draft(db, revision) if revision is not None else None
-        arranged = draft.issue if draft is not None else None
-        entries = db.scalars(select(IssueEntry).where(IssueEntry.issue_id == issue_id).order_by(IssueEntry.item_id))
-        there = arranged.pieces if arranged is not None else {}
-        others = [one.item_id for one in entries if one.item_id not in there]
-        changes = sources.changes(db, arranged) if arranged is not None else {}
-        titles = sources.titles(db, others)
-    return Page(
-        line=now,
-        title=draft.title if draft is not None else f"{configured(rt).name}{now.numbers}",
-        revision=revision.number if revision is not None else 0,
-        cut_off_seconds=(now.cut_off_at - rt.now()).total_seconds(),
-        send_seconds=(now.send_at - rt.now()).total_seconds(),
-        columns=_columns(arranged, changes),
-        left_out=tuple(EntryLine(item, titles[item], "", None, False, "", None) for item in others if item in titles),
-        editorial=arranged.editorial if arranged is not None else "",
-        editorial_picture=arranged.editorial_picture if arranged is not None else "",
-        pictures=tuple(file.name for file in draft.files) if draft is not None else (),
-        editable=now.phase not in (Phase.LEFT_OUT, Phase.WITHDRAWN),
-    )
-
-
-def _columns(arranged: Arrangement | None, changes: Mapping[int, Change]) -> tuple[ColumnLines, ...]:
-    return tuple(
-        ColumnLines(
-            section.name,
-            tuple(
-                EntryLine(
-                    piece.item, piece.heading, piece.department, piece.published_on, piece.excerpt, piece.picture,
-                    changes.get(piece.item),
-                )
-                for piece in section.pieces
-            ),
-        )
-        for section in (arranged.sections if arranged is not None else ())
-    )  # fmt: skip
-
-
-def progress(rt: Runtime, issue_id: int) -> list[Progress]:
-    """How far an issue is on each of its channels, in their order."""
-    with rt.reading() as db:
-        item_id = stored(db, issue_id).item_id
-        counts = _counts(db, item_id) if item_id is not None else {}
-        return [
-            _progress(rt, db, rt.channels[name], counts[name], item_id or 0) for name in rt.channels if name in counts
-        ]
-
-
-def _progress(rt: Runtime, db: Session, opened: Opened, counts: Mapping[State, int], item_id: int) -> Progress:
-    now = rt.now()
-    mine = (Delivery.item_id == item_id, Delivery.channel == opened.name, Delivery.expanded_at.is_(None))
-    lately = select(func.count(), func.min(Delivery.last_tried_at)).where(
-        *mine, Delivery.last_tried_at > now - LATELY, Delivery.state.in_((*OUT, State.FAILED))
-    )
-    sent, since = db.execute(lately).one()
-    seconds = max((now - since).total_seconds(), 1.0) if since is not None else 0.0
-    rate = sent / seconds if seconds else 0.0
-    left = sum(counts.get(state, 0) for state in UNSENT)
-    status = db.get(ChannelStatus, opened.name)
-    shut = status is not None and (status.paused_at or (status.open_until is not None and status.open_until > now))
-    if not left and not counts.get(State.ON_HOLD, 0):
-        remaining: float | None = 0.0
-    else:
-        remaining = left / rate if left and rate and not shut else None
-    return Progress(opened.name, opened.adapter.addressed, counts, rate * 60, remaining)
-
-
-def figures(rt: Runtime, issue_id: int) -> list[Figures]:
-    """What became of an issue on each channel with recipients, together and by mail domain."""
-    with rt.reading() as db:
-        item_id = stored(db, issue_id).item_id
-        addressed = [opened.name for opened in rt.channels.values() if opened.adapter.addressed]
-        found = {name: _domains(db, item_id, name) for name in addressed} if item_id is not None else {}
-    return [
-        Figures(name, _sum(lines), tuple(sorted(lines, key=lambda one: (-one.total, one.domain))))
-        for name, lines in found.items()
-        if lines
-    ]
-
-
-def _domains(db: Session, item_id: int, channel: str) -> list[DomainLine]:
-    position = func.instr if db.get_bind().dialect.name == "sqlite" else func.strpos
-    at = position(Delivery.recipient, "@")
-    mine = (Delivery.item_id == item_id, Delivery.channel == channel, Delivery.recipient != "")
-    domain = case((at > 0, func.substr(Delivery.recipient, at + 1)), else_="")  # without an @ it is no mail address
-    each = select(domain.label("domain"), Delivery.state.label("state")).where(*mine).subquery()
-    counted = select(each.c.domain, each.c.state, func.count()).group_by(each.c.domain, each.c.state)
-    rows = [(name, state, count) for name, state, count in db.execute(counted)]
-    gone = (
-        select(Delivery.recipient)
-        .join(Suppression, (Suppression.channel == channel) & (Suppression.address == Delivery.recipient))
-        .where(*mine, Delivery.first_tried_at.is_not(None), Suppression.at >= Delivery.first_tried_at)
-    )
-    kinds = (BounceKind.HARD, BounceKind.SOFT)
-    returned = exists().where(Bounce.channel == channel, Bounce.address == Delivery.recipient, Bounce.kind.in_(kinds))
-    opted = _by_domain(db.scalars(gone.where(~returned)))
-    back = select(Delivery.recipient).where(
-        *mine, exists().where(Bounce.delivery_id == Delivery.id, Bounce.kind.in_(kinds))
-    )
-    bounced = _by_domain(db.scalars(back))
-    counts: dict[str, dict[State, int]] = {}
-    for name, state, count in rows:
-        counts.setdefault(name, {})[state] = count
-    return [
-        DomainLine(
-            domain=name,
-            total=sum(one.values()),
-            sent=sum(one.get(state, 0) for state in OUT),
-            failed=one.get(State.FAILED, 0),
-            bounced=bounced[name],
-            in_doubt=one.get(State.IN_DOUBT, 0),
-            opted_out=opted[name],
-        )
-        for name, one in counts.items()
-    ]
-
-
-def _by_domain(addresses: Iterable[str]) -> Counter[str]:
-    return Counter(address.partition("@")[2] for address in addresses)
-
-
-def _sum(lines: Sequence[DomainLine]) -> DomainLine:
-    return DomainLine(
-        domain="",
-        total=sum(one.total for one in lines),
-        sent=sum(one.sent for one in lines),
-        failed=sum(one.failed for one in lines),
-        bounced=sum(one.bounced for one in lines),
-        in_doubt=sum(one.in_doubt for one in lines),
-        opted_out=sum(one.opted_out for one in lines),
-    )
 
 
 # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────────

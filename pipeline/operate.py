@@ -14,7 +14,7 @@ from pipeline.renditions import store_files
 from pipeline.rescue.hold import RESTORED
 from pipeline.rows import apply, channel_status, follow_slots, locked, locked_where, sight
 from pipeline.runtime import Runtime
-from pipeline.slots import OUTDATED
+from pipeline.slots import OUTDATED, given_up
 from pipeline.states import Held, State, Verdict, move
 
 
@@ -29,8 +29,10 @@ def retry(
     now = rt.now()
     with rt.writing() as db:
         rows = _rows(rt, db, item_id, channel)
-        chosen = [row for row in rows if row.state in (State.FAILED, State.ON_HOLD) and row.reason != OUTDATED]
-        if not chosen and any(row.reason == OUTDATED for row in rows):
+        textless = given_up(rt, db, item_id)
+        stuck = [row for row in rows if row.state in (State.FAILED, State.ON_HOLD)]
+        chosen = [row for row in stuck if row.reason != OUTDATED and row.channel not in textless]
+        if stuck and not chosen:
             raise Refused("retry.outdated")
         if any(row.reason == RESTORED and row.wanted_id is None for row in chosen):
             permit(actor, Decision.WITHDRAW)  # letting it go takes down what was approved after the backup
@@ -73,6 +75,7 @@ def settle(
         ]
         if not rows:
             raise Refused("settle.nothing")
+        textless = given_up(rt, db, item_id)
         for row in rows:
             # What was in doubt may be an older generation's call: then the wanted one has still to go.
             held = row.state is State.ON_HOLD
@@ -80,6 +83,8 @@ def settle(
             row.released_at = now if held else row.released_at
             apply(row, Verdict(State.ACCEPTED, look_after=now) if arrived else Verdict(State.DUE), now)
             row.error = ""
+            if not arrived and row.channel in textless:
+                row.state, row.reason = move(row.state, State.ON_HOLD), OUTDATED
             sight(db, row, Evidence.PERSON, "sent" if sent else "not_sent", now, reason)
         db.flush()
         follow_slots(db, [row.id for row in rows if row.state is State.DUE and row.slot_id is not None])

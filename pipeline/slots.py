@@ -4,14 +4,14 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, or_, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from pipeline.models import Delivery, StoredRendition
+from pipeline.models import Delivery, StoredRendition, Submission
 from pipeline.rescue.hold import JUMP, RESTORED, from_before
 from pipeline.rows import FRESH, lock, locked_where
 from pipeline.runtime import Opened, Runtime
-from pipeline.states import State, after_wanted, move
+from pipeline.states import Stage, State, after_wanted, move
 
 LATE = "late"  # on hold until a person lets it go
 OUTDATED = "outdated"  # on hold until another text is approved: an issue's, in which an item was withdrawn or corrected
@@ -28,8 +28,8 @@ def want(
 ) -> None:
     """Let these renditions be wanted, each on its channel, from `publish_at` (None: as it was; where nothing is wanted
     so far, now). A slot that wants the very same bytes already keeps its generation. `late`: on these channels a person
-    lets it go, where nothing was wanted before; `held_stays`: what waits for a person goes on waiting, with the new
-    text."""
+    lets it go, where nothing was wanted before; `held_stays`: of an issue, which has its day: what waits for a person
+    because it is late goes on waiting, with the new text, and where nobody was to be told then nobody is told now."""
     now = rt.now()
     slots = _slots(db, item_id)
     restored = not renditions.keys() <= slots.keys() and from_before(db, item_id)
@@ -62,7 +62,8 @@ def want(
 
 def give_up(rt: Runtime, db: Session, item_id: int, channels: Collection[str], taken_back: bool) -> None:
     """No text can be wanted on these channels until one is approved. What was not sent waits, with nothing to send; a
-    page that nobody saw yet, or any (`taken_back`), is taken back."""
+    page that nobody saw yet, or any (`taken_back`), is taken back, and then what comes after it waits, too: it would
+    name a page that is not there."""
     now = rt.now()
     for channel, slot in _slots(db, item_id).items() if channels else ():
         if channel not in channels or slot.wanted_id is None:
@@ -71,6 +72,8 @@ def give_up(rt: Runtime, db: Session, item_id: int, channels: Collection[str], t
         if opened.traits.recall if opened else slot.expanded_at is None:  # as in `_turn`
             if taken_back or (slot.held_known and slot.held_id is None):
                 _turn(opened, db, slot, None, now)
+                after = [name for name, one in rt.channels.items() if one.section.after == channel]
+                give_up(rt, db, item_id, after, taken_back=False)
             continue
         db.flush()
         leaf = Delivery.slot_id == slot.id if slot.expanded_at is not None else Delivery.id == slot.id
@@ -78,22 +81,40 @@ def give_up(rt: Runtime, db: Session, item_id: int, channels: Collection[str], t
         for state in (State.DUE, State.FAILED, State.SENDING, State.ON_HOLD):
             held = {**fresh, "state": move(state, State.ON_HOLD), "reason": OUTDATED}
             waits = _claimed_only() if state is State.SENDING else Delivery.state == state
+            waits = and_(waits, Delivery.reason != RESTORED)  # those may have gone out: a person says so or not, first
             db.execute(update(Delivery).where(leaf, waits).values(**held, lease_token=None, lease_until=None))
-        if slot.expanded_at is not None:  # what is being sent and breaks off follows it: it is skipped
-            db.execute(update(Delivery).where(Delivery.id == slot.id).values(**fresh))
+        # The plan: what is being sent and breaks off follows it and is skipped.
+        db.execute(
+            update(Delivery).where(Delivery.id == slot.id, Delivery.generation < fresh["generation"]).values(**fresh)
+        )
     db.flush()
+
+
+def given_up(rt: Runtime, db: Session, item_id: int) -> set[str]:
+    """The channels on which what is unsent of an item in force has no text until one is approved."""
+    in_force = select(Submission.id).where(Submission.item_id == item_id, Submission.stage == Stage.APPROVED)
+    return _textless(rt, db, item_id) if db.scalar(in_force) else set()
+
+
+def _textless(rt: Runtime, db: Session, item_id: int) -> set[str]:
+    slots = select(Delivery.channel).where(Delivery.item_id == item_id, Delivery.recipient == "")
+    found = set(db.scalars(slots.where(Delivery.wanted_id.is_(None))))
+    return {name for name in found if name in rt.channels and not rt.channels[name].traits.recall}
 
 
 def want_nothing(rt: Runtime, db: Session, item_id: int) -> list[str]:
     """Let nothing of this item be wanted anywhere. Returns the channels concerned."""
     now = rt.now()
     slots = _slots(db, item_id)
+    waiting = _textless(rt, db, item_id)
     concerned = [name for name, slot in slots.items() if slot.wanted_id is not None]
     for name in concerned:
         _turn(rt.channels.get(name), db, slots[name], None, now)
     db.flush()
-    given_up = (Delivery.item_id == item_id, Delivery.state == State.ON_HOLD, Delivery.reason == OUTDATED)
-    db.execute(update(Delivery).where(*given_up).values(state=move(State.ON_HOLD, State.SKIPPED), reason="withdrawn"))
+    textless = or_(Delivery.reason == OUTDATED, Delivery.channel.in_(waiting))
+    held = (Delivery.item_id == item_id, Delivery.state == State.ON_HOLD, Delivery.expanded_at.is_(None))
+    skipped = {"state": move(State.ON_HOLD, State.SKIPPED), "reason": "withdrawn"}
+    db.execute(update(Delivery).where(*held, textless).values(skipped))
     return concerned
 
 
@@ -149,12 +170,10 @@ def _renew_unsent(
     db: Session, leaf: ColumnElement[bool], fresh: Mapping[str, Any], restored: bool, held_stays: bool
 ) -> None:
     """A correction gives the unsent the new revision; what was sent or is in doubt keeps everything (no recall)."""
-    held = and_(Delivery.state == State.ON_HOLD, Delivery.reason.in_((LATE, OUTDATED)))
-    if held_stays:
-        db.execute(update(Delivery).where(leaf, held).values(**fresh, reason=LATE))
+    let_go, told = ((OUTDATED,), ("withdrawn",)) if held_stays else ((OUTDATED, LATE), ("withdrawn", "no_recipients"))
     back = or_(
-        held if not held_stays else false(),
-        and_(Delivery.state == State.SKIPPED, Delivery.reason.in_(("withdrawn", "no_recipients"))),
+        and_(Delivery.state == State.ON_HOLD, Delivery.reason.in_(let_go)),
+        and_(Delivery.state == State.SKIPPED, Delivery.reason.in_(told)),
     )
     again = {**fresh, "state": move(State.ON_HOLD, State.DUE), "reason": ""}
     if restored:  # what the ledger takes for unsent may have gone out before the loss
@@ -164,6 +183,7 @@ def _renew_unsent(
         Delivery.state.in_((State.DUE, State.FAILED, State.SKIPPED)),
         _claimed_only(),
         and_(Delivery.state == State.ON_HOLD, Delivery.reason == RESTORED, Delivery.recipient == ""),
+        and_(Delivery.state == State.ON_HOLD, Delivery.reason == LATE),
     )
     kept = {
         name: value for name, value in fresh.items() if name != "error"

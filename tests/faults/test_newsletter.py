@@ -18,17 +18,20 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from channels.contract import Channel, Finding, Message, Rendition, Severity, Unrenderable
-from pipeline import assembly, desk, issues, items, operate, proof, reach, review, slots
+from pipeline import assembly, desk, issue_pages, issues, items, operate, proof, reach, review, slots
 from pipeline.decisions import Refused
 from pipeline.drafts import latest_revision, read_draft
 from pipeline.issues import Phase
-from pipeline.models import Approval, AuditLine, IssueEntry, Revision, Ruling, StoredRendition, Submission
+from pipeline.models import Approval, AuditLine, Delivery, IssueEntry, Revision, Ruling, StoredRendition, Submission
+from pipeline.rescue.hold import hold_unsent
 from pipeline.states import Stage
 from tests.channels.recording import Fault, Recorded, set_faults
 from tests.office import Bureau, open_bureau, settings_for
 from tests.pipeline.newsletter import (
     DEADLINE,
     TYPES,
+    approved,
+    assembled,
     built,
     go_to_sending,
     newsletter,
@@ -47,12 +50,6 @@ def office(open_office: Callable[..., Bureau]) -> Bureau:
     office = with_newsletter(open_office)
     office.subscribe(*(str(n) for n in range(6)))
     return office
-
-
-def issue_of_two(office: Bureau) -> tuple[int, int, int, int]:
-    """An issue with a bad and a good item: bad, good, issue, the issue's item."""
-    bad, good = published(office, BAD), published(office, GOOD)
-    return bad, good, *built(office)
 
 
 def text_of(office: Bureau, call: Recorded) -> str:
@@ -79,14 +76,14 @@ def in_force(office: Bureau, item: int) -> Submission:
 
 
 def test_an_item_withdrawn_while_its_issue_is_under_review_sends_that_back(office: Bureau) -> None:
-    bad, _, issue, item = issue_of_two(office)
+    bad, _, issue, item = assembled(office, BAD, GOOD)
     hash = submitted(office, issue)
     review.approve(office.rt, office.actor("li"), item, hash)  # half of the way
     withdraw(office, bad)
     with pytest.raises(Refused) as caught:
         review.approve(office.rt, office.actor("chen"), item, hash)
     assert caught.value.code == "review.nothing_waiting"
-    page = issues.page(office.rt, issue)
+    page = issue_pages.page(office.rt, issue)
     assert page.line.phase is Phase.DRAFT and [one.item for one in page.changed] == [bad]
     waiting = desk.desk(office.rt, office.actor("wang").person).drafts
     assert [one.state for one in waiting if one.item == item] == [desk.Unsubmitted.SOURCE_CHANGED]
@@ -99,7 +96,7 @@ def test_an_item_withdrawn_while_its_issue_is_under_review_sends_that_back(offic
 
 
 def test_a_correction_under_way_sends_back_an_issue_only_once_it_is_approved(office: Bureau) -> None:
-    bad, _, issue, item = issue_of_two(office)
+    bad, _, issue, item = assembled(office, BAD, GOOD)
     submitted(office, issue)
     review.correct(office.rt, office.actor("zhao"), bad, office.draft(title="改过的通知"))
     hash = office.submit(bad)
@@ -110,8 +107,7 @@ def test_a_correction_under_way_sends_back_an_issue_only_once_it_is_approved(off
 
 
 def test_an_item_withdrawn_before_the_sending_goes_to_nobody(office: Bureau) -> None:
-    bad, good, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, good, issue, item = approved(office, BAD, GOOD)
     before = in_force(office, item)
     office.woken.clear()
     withdraw(office, bad)
@@ -142,8 +138,7 @@ def test_an_item_withdrawn_before_the_sending_goes_to_nobody(office: Bureau) -> 
 
 
 def test_an_item_withdrawn_in_the_middle_of_the_sending_reaches_nobody_more(office: Bureau) -> None:
-    bad, _, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, _, issue, item = approved(office, BAD, GOOD)
     go_to_sending(office, issue)
     set_faults(office.rt.settings.data / "sms",
                *(Fault("unavailable", recipient=str(n), times=1) for n in (3, 4, 5)))  # fmt: skip
@@ -160,8 +155,7 @@ def test_an_item_withdrawn_in_the_middle_of_the_sending_reaches_nobody_more(offi
 
 
 def test_an_item_withdrawn_after_the_sending_changes_the_page_only(office: Bureau) -> None:
-    bad, _, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, _, issue, item = approved(office, BAD, GOOD)
     go_to_sending(office, issue)
     office.work()
     withdraw(office, bad)
@@ -174,7 +168,7 @@ def test_an_item_withdrawn_after_the_sending_changes_the_page_only(office: Burea
 
 
 def test_a_corrected_item_is_replaced_by_its_own_approved_text(office: Bureau) -> None:
-    bad, good, issue, item = issue_of_two(office)
+    bad, good, issue, item = assembled(office, BAD, GOOD)
     assembly.shorten(office.rt, office.actor("wang"), issue, 1, bad, "节选里也有错。")
     office.approve(item, submitted(office, issue))
     office.correct(bad, title="改正的通知", text="改正的正文。")
@@ -189,16 +183,14 @@ def test_a_corrected_item_is_replaced_by_its_own_approved_text(office: Bureau) -
 
 
 def test_an_item_that_is_approved_again_unchanged_changes_no_issue(office: Bureau) -> None:
-    bad, _, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, _, _, item = approved(office, BAD, GOOD)
     before = in_force(office, item).id
     office.approve(bad, office.submit(bad, "web", "board", person="wang"))
     assert in_force(office, item).id == before
 
 
 def test_a_second_withdrawal_follows_from_the_first(office: Bureau) -> None:
-    bad, good, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, good, issue, item = approved(office, BAD, GOOD)
     withdraw(office, bad)
     withdraw(office, good)
     go_to_sending(office, issue)
@@ -212,9 +204,8 @@ def test_a_second_withdrawal_follows_from_the_first(office: Bureau) -> None:
 
 
 def test_what_somebody_works_at_stays_the_latest_text(office: Bureau) -> None:
-    bad, _, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
-    page = issues.page(office.rt, issue)
+    bad, _, issue, item = approved(office, BAD, GOOD)
+    page = issue_pages.page(office.rt, issue)
     assembly.write_editorial(office.rt, office.actor("wang"), issue, page.revision, "新的卷首语。")
     withdraw(office, bad)
     with office.rt.reading() as db:
@@ -226,8 +217,7 @@ def test_what_somebody_works_at_stays_the_latest_text(office: Bureau) -> None:
 
 
 def test_an_issue_that_waits_for_a_person_goes_on_waiting(office: Bureau) -> None:
-    bad, _, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, _, issue, item = approved(office, BAD, GOOD)
     office.clock.forward(days=40)
     office.work()
     assert office.state(item, "sms") == "on_hold"
@@ -242,8 +232,7 @@ def test_an_issue_that_waits_for_a_person_goes_on_waiting(office: Bureau) -> Non
 
 def test_a_withdrawal_makes_nothing_less_late(office: Bureau) -> None:
     """Stopped for forty days, and an item is withdrawn before the first worker looks."""
-    bad, _, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, _, _, item = approved(office, BAD, GOOD)
     office.clock.forward(days=40)
     withdraw(office, bad)
     office.work()
@@ -279,8 +268,7 @@ def torn(office: Bureau, *names: str, error: Exception = UNRENDERABLE) -> Bureau
 
 @pytest.mark.parametrize("error", [UNRENDERABLE, RuntimeError("out of memory")])
 def test_a_withdrawal_never_fails_and_what_cannot_be_made_anew_is_held(office: Bureau, error: Exception) -> None:
-    bad, good, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, good, issue, item = approved(office, BAD, GOOD)
     withdraw(torn(office, "sms", error=error), bad)
     assert office.state_of(bad) == "withdrawn"
     go_to_sending(office, issue)
@@ -291,20 +279,16 @@ def test_a_withdrawal_never_fails_and_what_cannot_be_made_anew_is_held(office: B
     with pytest.raises(Refused) as caught:
         operate.retry(office.rt, office.actor("wang"), item, "sms")
     assert caught.value.code == "retry.outdated"
-    page = issues.page(office.rt, issue)
+    page = issue_pages.page(office.rt, issue)
     assembly.write_editorial(office.rt, office.actor("wang"), issue, page.revision, "编者按。")
     office.approve(item, office.submit(item, "web", "sms", person="wang"))
-    office.work()
-    assert issue_calls(office, "sms", item) == []  # a person lets it go
-    issues.release(office.rt, office.actor("wang"), issue)
-    office.work()
+    office.work()  # it is not late
     assert len(issue_calls(office, "sms", item)) == 6
     assert all(BAD not in text_of(office, one) for one in issue_calls(office, "sms", item)) and good
 
 
 def test_an_issue_that_was_held_for_its_text_can_be_withdrawn(office: Bureau) -> None:
-    bad, _, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, _, issue, item = approved(office, BAD, GOOD)
     withdraw(torn(office, "sms"), bad)
     withdraw(office, item)
     assert office.cell(item, "sms").reason == "withdrawn" and office.state(item, "sms") == "skipped"
@@ -314,8 +298,7 @@ def test_an_issue_that_was_held_for_its_text_can_be_withdrawn(office: Bureau) ->
 
 
 def test_a_page_that_cannot_be_made_anew_is_taken_down(office: Bureau) -> None:
-    bad, _, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, _, issue, item = approved(office, BAD, GOOD)
     go_to_sending(office, issue)
     office.work()
     withdraw(torn(office, "web", "sms"), bad)
@@ -339,8 +322,7 @@ def page_shows(office: Bureau, item: int) -> str:
 
 
 def test_the_summary_names_nothing_that_was_withdrawn_or_corrected(office: Bureau) -> None:
-    bad, good, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, good, issue, item = approved(office, BAD, GOOD)
     office.correct(bad, title="改正的标题", text="改正的正文。")
     go_to_sending(office, issue)
     office.work("web")
@@ -354,7 +336,7 @@ def test_the_summary_names_nothing_that_was_withdrawn_or_corrected(office: Burea
 
 
 def test_an_sms_text_of_the_editors_own_names_nothing_that_was_withdrawn(office: Bureau) -> None:
-    bad, good, issue, item = issue_of_two(office)
+    bad, good, issue, item = assembled(office, BAD, GOOD)
     with office.rt.reading() as db:
         draft = read_draft(db, latest_revision(db, item))
     own = replace(draft, issue=None, summary=f"《{BAD}》和《{GOOD}》。", sms_text=f"本期有《{BAD}》。")
@@ -368,8 +350,7 @@ def test_an_sms_text_of_the_editors_own_names_nothing_that_was_withdrawn(office:
 
 
 def test_a_second_change_brings_nothing_back_that_could_not_be_followed(office: Bureau) -> None:
-    bad, good, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, good, issue, item = approved(office, BAD, GOOD)
     withdraw(torn(office, "web", "sms"), bad)
     office.correct(good, title="改过的通知", text="改过的正文。")
     office.work()
@@ -381,8 +362,7 @@ def test_a_second_change_brings_nothing_back_that_could_not_be_followed(office: 
 
 
 def test_a_page_whose_correction_could_not_be_made_goes_with_the_withdrawal(office: Bureau) -> None:
-    bad, _, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, _, issue, item = approved(office, BAD, GOOD)
     go_to_sending(office, issue)
     office.work()
     torn(office, "web").correct(bad, title="改正的标题", text="改正的正文。")
@@ -396,8 +376,7 @@ def test_a_page_whose_correction_could_not_be_made_goes_with_the_withdrawal(offi
 
 @pytest.mark.parametrize("sent", [False, True])
 def test_a_channel_that_is_away_when_an_item_is_withdrawn_shows_nothing_of_it_later(office: Bureau, sent: bool) -> None:
-    bad, _, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, _, issue, item = approved(office, BAD, GOOD)
     if sent:
         go_to_sending(office, issue)
         office.work("web")
@@ -410,22 +389,19 @@ def test_a_channel_that_is_away_when_an_item_is_withdrawn_shows_nothing_of_it_la
 
 
 def test_a_correction_of_the_issue_is_for_the_held_channel_too(office: Bureau) -> None:
-    bad, _, issue, item = issue_of_two(office)
-    office.approve(item, submitted(office, issue))
+    bad, _, issue, item = approved(office, BAD, GOOD)
     withdraw(torn(office, "sms"), bad)
-    page = issues.page(office.rt, issue)
+    page = issue_pages.page(office.rt, issue)
     assembly.write_editorial(office.rt, office.actor("wang"), issue, page.revision, "编者按。")
     office.approve(item, submitted(office, issue))
     go_to_sending(office, issue)
-    office.work()
-    issues.release(office.rt, office.actor("wang"), issue)
     office.work()
     assert len(issue_calls(office, "sms", item)) == 6
 
 
 def test_an_issue_that_is_left_out_goes_nowhere_and_keeps_nothing(office: Bureau) -> None:
     """Its items belong to the next issue: what is decided about them is followed there only."""
-    bad, good, issue, item = issue_of_two(office)
+    bad, good, issue, item = assembled(office, BAD, GOOD)
     nominal, chen = issues.line(office.rt, issue).nominal, office.actor("chen")
     issues.skip(office.rt, chen, nominal, "本期不出")
     with pytest.raises(Refused) as caught:
@@ -445,7 +421,7 @@ def test_an_issue_that_is_left_out_goes_nowhere_and_keeps_nothing(office: Bureau
 
 
 def test_what_the_next_issue_took_is_not_in_one_that_comes_out_after_all(office: Bureau) -> None:
-    bad, good, issue, item = issue_of_two(office)
+    bad, good, issue, item = assembled(office, BAD, GOOD)
     nominal, chen = issues.line(office.rt, issue).nominal, office.actor("chen")
     issues.skip(office.rt, chen, nominal, "本期不出")
     _, second = built(office, DEADLINE + timedelta(days=14))
@@ -508,6 +484,227 @@ def test_an_issue_that_is_left_out_while_it_is_assembled_takes_nothing_along(
         assert db.scalars(select(IssueEntry)).all() == []
 
 
+def test_an_issue_for_which_nobody_was_subscribed_is_not_sent_weeks_later(open_office: Callable[..., Bureau]) -> None:
+    office = with_newsletter(open_office)
+    bad, _, issue, item = approved(office, BAD, GOOD)
+    go_to_sending(office, issue)
+    office.work()
+    assert office.cell(item, "sms").reason == "no_recipients"
+    office.clock.forward(days=21)
+    office.subscribe("7")
+    withdraw(office, bad)
+    office.work()
+    assert issues.line(office.rt, issue).phase is Phase.SENT and office.cell(item, "sms").reason == "no_recipients"
+    with pytest.raises(Refused) as caught:
+        issues.release(office.rt, office.actor("wang"), issue)
+    assert caught.value.code == "issue.nothing_held" and issue_calls(office, "sms", item) == []
+    page = issue_pages.page(office.rt, issue)  # nor by a correction that is reviewed
+    assembly.write_editorial(office.rt, office.actor("wang"), issue, page.revision, "编者按。")
+    office.approve(item, submitted(office, issue))
+    office.work()
+    assert issue_calls(office, "sms", item) == []
+
+
+def after_a_loss(office: Bureau, fallen_due: bool) -> tuple[int, int, int]:
+    """An issue that may have gone out after the backup, and an item in it that is withdrawn where no new text can be
+    made: the withdrawn item, the issue, its item."""
+    bad, _, issue, item = approved(office, BAD, GOOD)
+    if fallen_due:
+        go_to_sending(office, issue)
+    with office.rt.writing() as db:
+        hold_unsent(office.rt, db)
+    withdraw(torn(office, "sms"), bad)
+    return bad, issue, item
+
+
+def reasons(office: Bureau, item: int) -> set[tuple[str, str]]:
+    """State and reason of what SMS calls are made for."""
+    with office.rt.reading() as db:
+        rows = select(Delivery.state, Delivery.reason).where(Delivery.item_id == item, Delivery.channel == "sms")
+        return {(state.value, reason) for state, reason in db.execute(rows.where(Delivery.expanded_at.is_(None)))}
+
+
+@pytest.mark.parametrize("fallen_due", [False, True])
+def test_what_may_have_gone_out_before_a_loss_still_waits_for_a_persons_word(office: Bureau, fallen_due: bool) -> None:
+    _, issue, item = after_a_loss(office, fallen_due)
+    assert reasons(office, item) == {("on_hold", "restored")}
+    with pytest.raises(Refused) as caught:
+        operate.retry(office.rt, office.actor("wang"), item, "sms")
+    assert caught.value.code == "retry.outdated"  # the old text goes to nobody
+    operate.settle(office.rt, office.actor("wang"), item, "sms", sent=False, reason="查过短信平台")
+    assert reasons(office, item) == {("on_hold", "outdated")}
+    page = issue_pages.page(office.rt, issue)
+    assembly.write_editorial(office.rt, office.actor("wang"), issue, page.revision, "编者按。")
+    office.approve(item, submitted(office, issue))
+    go_to_sending(office, issue)
+    office.work()
+    sent = issue_calls(office, "sms", item)
+    assert len(sent) == 6 and all(BAD not in text_of(office, one) for one in sent)
+
+
+@pytest.mark.parametrize("fallen_due", [False, True])
+def test_what_went_out_before_a_loss_is_not_sent_again_with_a_later_text(office: Bureau, fallen_due: bool) -> None:
+    _, issue, item = after_a_loss(office, fallen_due)
+    page = issue_pages.page(office.rt, issue)
+    assembly.write_editorial(office.rt, office.actor("wang"), issue, page.revision, "编者按。")
+    office.approve(item, submitted(office, issue))
+    go_to_sending(office, issue)
+    office.work()
+    assert reasons(office, item) == {("on_hold", "restored")} and issue_calls(office, "sms", item) == []
+    operate.settle(office.rt, office.actor("wang"), item, "sms", sent=True, reason="查过短信平台")
+    office.work()
+    assert issue_calls(office, "sms", item) == []
+
+
+def test_an_issue_held_after_a_loss_can_be_withdrawn(office: Bureau) -> None:
+    _, _, item = after_a_loss(office, True)
+    withdraw(office, item)
+    assert reasons(office, item) == {("skipped", "withdrawn")}
+
+
+def test_an_sms_waits_visibly_when_its_page_cannot_be_made(office: Bureau) -> None:
+    """Its text names a page that is not there."""
+    bad, _, issue, item = approved(office, BAD, GOOD)
+    withdraw(torn(office, "web"), bad)
+    go_to_sending(office, issue)
+    office.work()
+    assert (office.state(item, "sms"), office.cell(item, "sms").reason) == ("on_hold", "outdated")
+    assert issues.line(office.rt, issue).phase is Phase.OUTDATED
+    page = issue_pages.page(office.rt, issue)
+    assembly.write_editorial(office.rt, office.actor("wang"), issue, page.revision, "编者按。")
+    office.approve(item, submitted(office, issue))
+    office.work()
+    assert len(issue_calls(office, "sms", item)) == 6 and office.state(item, "web") == "confirmed"
+
+
+# ── the editor's own words ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_editorial(office: Bureau, text: str) -> tuple[int, int, int, int]:
+    """An issue of two, approved with this editorial: bad, good, issue, the issue's item."""
+    bad, good, issue, item = assembled(office, BAD, GOOD)
+    assembly.write_editorial(office.rt, office.actor("wang"), issue, 1, text)
+    office.approve(item, submitted(office, issue))
+    return bad, good, issue, item
+
+
+def found(office: Bureau, issue: int) -> list[tuple[str, str]]:
+    """What stands in the way of an issue, as its page shows it: code, and the title that it names."""
+    return [(one.code, str(one.facts.get("title", ""))) for one in issue_pages.page(office.rt, issue).findings]
+
+
+def test_an_issue_whose_editorial_names_what_was_withdrawn_waits_for_its_editor(office: Bureau) -> None:
+    bad, good, issue, item = with_editorial(office, f"本期请看《{BAD}》和《{GOOD}》。")
+    withdraw(office, bad)
+    go_to_sending(office, issue)
+    office.work()
+    assert issue_calls(office, "sms", item) == issue_calls(office, "web", item) == []
+    assert issues.line(office.rt, issue).phase is Phase.OUTDATED
+    assert found(office, issue) == [("check.named_withdrawn", BAD)]  # the entry itself is out already
+    with pytest.raises(Refused) as caught:
+        issues.release(office.rt, office.actor("wang"), issue)
+    assert caught.value.code == "retry.outdated"
+    with pytest.raises(Refused) as caught:
+        submitted(office, issue)
+    assert [one.code for one in caught.value.findings] == ["check.named_withdrawn"]
+    assert [one.item for one in desk.desk(office.rt, office.actor("wang").person).drafts] == [item]
+    page = issue_pages.page(office.rt, issue)
+    assembly.write_editorial(office.rt, office.actor("wang"), issue, page.revision, f"本期请看《{GOOD}》。")
+    assert found(office, issue) == []
+    office.approve(item, submitted(office, issue))
+    office.work()
+    sent = issue_calls(office, "sms", item) + issue_calls(office, "web", item)
+    assert len(sent) == 7 and all(BAD not in whole(office, one) and GONE in whole(office, one) for one in sent) and good
+
+
+def test_a_page_whose_editorial_names_what_was_withdrawn_is_taken_down(office: Bureau) -> None:
+    bad, _, issue, item = with_editorial(office, f"本期请看《{BAD}》。")
+    go_to_sending(office, issue)
+    office.work()
+    withdraw(office, bad)
+    office.clock.forward(minutes=20)
+    office.work()
+    assert page_shows(office, item) == "" and len(issue_calls(office, "sms", item)) == 6
+    assert found(office, issue) == [("check.named_withdrawn", BAD)]
+
+
+def test_an_editorial_that_names_what_its_editor_left_out_is_seen_too(office: Bureau) -> None:
+    bad, _, issue, item = assembled(office, BAD, GOOD)
+    assembly.drop(office.rt, office.actor("wang"), issue, 1, bad)
+    assembly.write_editorial(office.rt, office.actor("wang"), issue, 2, f"另见《{BAD}》。")
+    office.approve(item, submitted(office, issue))
+    withdraw(office, bad)
+    go_to_sending(office, issue)
+    office.work()
+    assert issue_calls(office, "sms", item) == [] and found(office, issue) == [("check.named_withdrawn", BAD)]
+
+
+def test_a_review_of_an_issue_whose_editorial_names_what_was_withdrawn_is_void(office: Bureau) -> None:
+    bad, _, issue, item = assembled(office, BAD, GOOD)
+    assembly.drop(office.rt, office.actor("wang"), issue, 1, bad)
+    assembly.write_editorial(office.rt, office.actor("wang"), issue, 2, f"另见《{BAD}》。")
+    submitted(office, issue)
+    withdraw(office, bad)
+    assert issues.line(office.rt, issue).phase is Phase.DRAFT and office.state_of(item) == "draft"
+
+
+def test_a_title_that_was_corrected_goes_to_nobody_more_and_its_page_is_corrected(office: Bureau) -> None:
+    bad, _, issue, item = with_editorial(office, f"本期请看《{BAD}》。")
+    go_to_sending(office, issue)
+    office.work("web")
+    office.correct(bad, title="改正的标题", text="改正的正文。")
+    office.clock.forward(minutes=20)
+    office.work()
+    assert "改正的正文" in page_shows(office, item)
+    assert issue_calls(office, "sms", item) == [] and found(office, issue) == [("check.named_corrected", BAD)]
+
+
+def test_an_editorial_may_name_what_is_public_although_it_sounds_alike(office: Bureau) -> None:
+    bad, good = published(office, "关于检修的通知"), published(office, "关于检修的通知（续）")
+    issue, item = built(office)
+    assembly.write_editorial(office.rt, office.actor("wang"), issue, 1, "本期请看《关于检修的通知（续）》。")
+    office.approve(item, submitted(office, issue))
+    withdraw(office, bad)
+    go_to_sending(office, issue)
+    office.work()
+    assert len(issue_calls(office, "sms", item)) == 6 and found(office, issue) == [] and good
+
+
+# ── nothing is left in it ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def emptied(office: Bureau, correcting: bool) -> tuple[int, int]:
+    """An approved issue whose only item is withdrawn; `correcting`: its editor works at a correction of it."""
+    bad, issue, item = approved(office, BAD)
+    if correcting:
+        assembly.shorten(office.rt, office.actor("wang"), issue, 1, bad, "只说要点。")
+    withdraw(office, bad)
+    go_to_sending(office, issue)
+    office.work()
+    return issue, item
+
+
+@pytest.mark.parametrize("correcting", [False, True])
+def test_an_issue_with_nothing_left_has_its_page_and_goes_to_nobody(office: Bureau, correcting: bool) -> None:
+    issue, item = emptied(office, correcting)
+    assert GONE in page_shows(office, item) and office.state(item, "web") == "confirmed"
+    assert issue_calls(office, "sms", item) == [] and issues.line(office.rt, issue).phase is Phase.OUTDATED
+    assert found(office, issue) == [("check.issue_emptied", "")]
+    with pytest.raises(Refused) as caught:
+        submitted(office, issue)
+    assert caught.value.code in ("review.blocked", "review.nothing_new")
+
+
+def test_an_issue_with_nothing_left_goes_out_with_what_its_editor_puts_in(office: Bureau) -> None:
+    issue, item = emptied(office, True)
+    page = issue_pages.page(office.rt, issue)
+    assembly.write_editorial(office.rt, office.actor("wang"), issue, page.revision, "本期内容有误，敬请谅解。")
+    office.approve(item, submitted(office, issue))
+    office.work()
+    sent = issue_calls(office, "sms", item)
+    assert len(sent) == 6 and all(GONE in whole(office, one) for one in sent)  # the line is not forgotten
+
+
 # ── at the same moment ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -529,7 +726,7 @@ def together(*steps: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("turn", range(4))
 def test_the_last_approval_and_a_withdrawal_at_the_same_moment(office: Bureau, turn: int) -> None:
-    bad, good, issue, item = issue_of_two(office)
+    bad, good, issue, item = assembled(office, BAD, GOOD)
     hash = submitted(office, issue)
     review.approve(office.rt, office.actor("li"), item, hash)
     together(
@@ -545,7 +742,7 @@ def test_the_last_approval_and_a_withdrawal_at_the_same_moment(office: Bureau, t
 
 
 def test_a_withdrawal_while_senders_are_at_work(office: Bureau) -> None:
-    bad, good, issue, item = issue_of_two(office)
+    bad, good, issue, item = assembled(office, BAD, GOOD)
     office.subscribe(*(str(n) for n in range(10, 60)))
     office.approve(item, submitted(office, issue))
     go_to_sending(office, issue)
@@ -599,7 +796,7 @@ class Story:
 
     def __init__(self, office: Bureau, folder: Path) -> None:
         self.office, self.folder = office, folder
-        self.bad, self.good, self.issue, self.item = issue_of_two(office)
+        self.bad, self.good, self.issue, self.item = assembled(office, BAD, GOOD)
         self.hash = submitted(office, self.issue)
         self.withdrawn: dict[str, tuple[int, int]] = {}  # by title: what had gone out on each channel by then
 
@@ -640,7 +837,7 @@ class Story:
             case "build":
                 assembly.build(office.rt, wang, self.issue)
             case "editorial":
-                revision = issues.page(office.rt, self.issue).revision
+                revision = issue_pages.page(office.rt, self.issue).revision
                 assembly.write_editorial(office.rt, wang, self.issue, revision, "卷首语。")
             case "put_off":
                 operate.postpone(office.rt, wang, self.item, office.clock() + timedelta(days=3), "推迟")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from pipeline import assembly, issues
@@ -57,6 +58,19 @@ def submitted(bureau: Bureau, issue: int, person: str = "wang") -> str:
     return assembly.submit(bureau.rt, bureau.actor(person), issue).hash
 
 
+def assembled(bureau: Bureau, *titles: str) -> tuple[int, ...]:
+    """An issue of these items, which citizens have seen: the items, the issue, the issue's item."""
+    items = [published(bureau, title) for title in titles]
+    return (*items, *built(bureau))
+
+
+def approved(bureau: Bureau, *titles: str) -> tuple[int, ...]:
+    """The same with both reviews behind it."""
+    *items, issue, item = assembled(bureau, *titles)
+    bureau.approve(item, submitted(bureau, issue))
+    return (*items, issue, item)
+
+
 def stored(bureau: Bureau) -> list[StoredIssue]:
     with bureau.rt.reading() as db:
         return list(db.query(StoredIssue).order_by(StoredIssue.nominal))
@@ -64,3 +78,10 @@ def stored(bureau: Bureau) -> list[StoredIssue]:
 
 def go_to_sending(bureau: Bureau, issue: int) -> None:
     bureau.clock.moment = max(issues.line(bureau.rt, issue).send_at + timedelta(minutes=1), bureau.clock.moment)
+
+
+def numbered_once(lines: list[StoredIssue]) -> None:
+    """In the order of their days both numbers grow by one, and the one within the year begins with 1."""
+    for one, two in pairwise(lines):
+        assert two.running == one.running + 1 and two.nominal > one.nominal
+        assert (two.year, two.number) == ((one.year, one.number + 1) if two.year == one.year else (one.year + 1, 1))

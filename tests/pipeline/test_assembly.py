@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from channels.contract import File
-from pipeline import assembly, checks, issues, reach, review, sources
+from pipeline import assembly, checks, issue_pages, issues, operate, reach, review, sources
 from pipeline.arrangement import Arrangement, numeral
 from pipeline.decisions import Refused
 from pipeline.drafts import Draft, latest_revision, read_draft
@@ -18,6 +18,8 @@ from tests.office import Bureau
 from tests.pipeline.newsletter import (
     DEADLINE,
     TYPES,
+    approved,
+    assembled,
     built,
     newsletter,
     published,
@@ -140,12 +142,11 @@ def test_an_issue_that_went_to_review_before_its_cut_off_is_left_alone(office: B
 def test_what_no_column_takes_is_offered_to_the_editor(open_office: Callable[..., Bureau]) -> None:
     office = with_newsletter(open_office, columns=[{"name": "要闻", "item_types": ["公告"]}])
     published(office, "公告一", item_type="公告")
-    other = published(office, "通知一")
-    issue, item = built(office)
-    page = issues.page(office.rt, issue)
+    other, issue, item = assembled(office, "通知一")
+    page = issue_pages.page(office.rt, issue)
     assert [one.item for one in page.left_out] == [other] and page.left_out[0].heading == "通知一"
     assembly.put_back(office.rt, office.actor("wang"), issue, page.revision, other)
-    assert columns(office, item)["要闻"][-1] == other and issues.page(office.rt, issue).left_out == ()
+    assert columns(office, item)["要闻"][-1] == other and issue_pages.page(office.rt, issue).left_out == ()
 
 
 def test_the_editor_moves_drops_and_puts_back(office: Bureau) -> None:
@@ -158,7 +159,7 @@ def test_the_editor_moves_drops_and_puts_back(office: Bureau) -> None:
     assert columns(office, item) == {"要闻": [three, two], "工作动态": [], "其他": [one]}
     assert assembly.drop(office.rt, wang, issue, 3, two) == 4
     assert "通知二" not in text_of(office, item).text
-    assert [line.item for line in issues.page(office.rt, issue).left_out] == [two]
+    assert [line.item for line in issue_pages.page(office.rt, issue).left_out] == [two]
     assert assembly.put_back(office.rt, wang, issue, 4, two, place=0) == 5
     assert columns(office, item)["要闻"] == [two, three]
     with office.rt.reading() as db:
@@ -176,8 +177,7 @@ def test_two_editors_never_overwrite_each_other(office: Bureau) -> None:
 
 
 def test_a_shortened_text_is_marked_and_the_full_one_comes_back(office: Bureau) -> None:
-    one = published(office, "很长的通知")
-    issue, item = built(office)
+    one, issue, item = assembled(office, "很长的通知")
     wang = office.actor("wang")
     assembly.shorten(office.rt, wang, issue, 1, one, "只说要点。")
     assert "（一）很长的通知（节选）\n只说要点。" in text_of(office, item).text
@@ -186,8 +186,7 @@ def test_a_shortened_text_is_marked_and_the_full_one_comes_back(office: Bureau) 
 
 
 def test_an_editorial_and_pictures_are_part_of_what_is_approved(office: Bureau) -> None:
-    one = published(office, "通知一")
-    issue, item = built(office)
+    one, issue, item = assembled(office, "通知一")
     wang = office.actor("wang")
     assembly.write_editorial(office.rt, wang, issue, 1, "岁末寄语。\n\n感谢各位。")
     assembly.set_picture(office.rt, wang, issue, 2, one, File("现场.png", "image/png", PNG))
@@ -241,8 +240,7 @@ def test_the_text_of_an_issue_is_changed_through_its_entries_only(office: Bureau
 
 def test_an_issue_goes_the_way_of_every_item(office: Bureau) -> None:
     office.subscribe("1", "2")
-    one = published(office, "通知一")
-    issue, item = built(office)
+    one, issue, item = assembled(office, "通知一")
     office.approve(item, submitted(office, issue))
     assert issues.line(office.rt, issue).phase is issues.Phase.APPROVED
     office.work()
@@ -256,8 +254,7 @@ def test_an_issue_goes_the_way_of_every_item(office: Bureau) -> None:
 
 
 def test_what_a_channel_is_given_has_the_structure_of_the_issue(office: Bureau) -> None:
-    one = published(office, "通知一")
-    issue, item = built(office)
+    one, issue, item = assembled(office, "通知一")
     submitted(office, issue)
     with office.rt.reading() as db:
         latest = select(StoredRendition.body).order_by(StoredRendition.id.desc()).limit(1)
@@ -298,8 +295,7 @@ def test_internal_material_goes_where_the_office_says_that_only_its_own_read(
 ) -> None:
     own = {"sms": {"internal": True, "after": ""}}
     office = with_newsletter(open_office, internal=True, imprint=IMPRINT, channels=["sms"], configured=own)
-    published(office, "通知一")
-    issue, item = built(office)
+    _, issue, item = assembled(office, "通知一")
     imprint = dict(arranged(office, item).imprint)
     assert imprint["资料性质"] == "内部资料，免费交流" and imprint["期号"] == "2026年第23期（总第1期）"
     assert imprint["印刷日期"] == "2026年12月1日"
@@ -318,8 +314,7 @@ def test_internal_material_without_its_whole_imprint_is_blocked(open_office: Cal
 def test_internal_material_does_not_call_itself_a_newspaper_or_a_journal(open_office: Callable[..., Bureau]) -> None:
     own = {"sms": {"internal": True, "after": ""}}
     office = with_newsletter(open_office, internal=True, imprint=IMPRINT, channels=["sms"], configured=own)
-    published(office, "通知一")
-    issue, item = built(office)
+    _, issue, item = assembled(office, "通知一")
     assembly.write_editorial(office.rt, office.actor("wang"), issue, 1, "本刊编辑部祝大家新年好。")
     assert refusal(office, issue) == ["check.internal_name"]
     (found,) = [one for one in checks.report(office.rt, text_of(office, item)) if one.code == "check.internal_name"]
@@ -343,8 +338,7 @@ def test_an_issue_may_be_longer_than_any_item(open_office: Callable[..., Bureau]
 
 def test_an_issue_that_is_late_is_held_for_a_person(office: Bureau) -> None:
     office.subscribe("1")
-    published(office, "通知一")
-    issue, item = built(office)
+    _, issue, item = assembled(office, "通知一")
     hash = submitted(office, issue)
     office.clock.moment = issues.line(office.rt, issue).send_at + timedelta(days=2)
     assert issues.line(office.rt, issue).late
@@ -361,15 +355,38 @@ def test_an_issue_that_is_late_is_held_for_a_person(office: Bureau) -> None:
     assert caught.value.code == "issue.nothing_held"
 
 
+def test_lateness_counts_from_the_day_of_the_issue_and_only_once(office: Bureau) -> None:
+    """Approved five hours late, which is in time, and stood still for two more."""
+    office.subscribe("1")
+    _, issue, item = assembled(office, "通知一")
+    hash = submitted(office, issue)
+    office.clock.moment = issues.line(office.rt, issue).send_at + timedelta(hours=5)
+    office.approve(item, hash)
+    assert office.state(item, "sms") == "due"
+    office.clock.forward(hours=2)
+    office.work()
+    assert office.cell(item, "sms").reason == "late" and office.effects("sms") == []
+
+
+def test_an_issue_that_a_person_put_off_is_late_by_its_new_time(office: Bureau) -> None:
+    office.subscribe("1")
+    _, issue, item = approved(office, "通知一")
+    put_off = issues.line(office.rt, issue).send_at + timedelta(days=2)
+    operate.postpone(office.rt, office.actor("wang"), item, put_off, "等附图")
+    office.clock.moment = put_off + timedelta(hours=5)
+    office.work()
+    assert len(office.effects("sms")) == 1
+
+
 def test_what_is_not_current_cannot_be_submitted(office: Bureau) -> None:
     one, two = published(office, "通知一"), published(office, "通知二")
     issue, item = built(office)
     review.withdraw(office.rt, office.actor("li"), one, "有误")
     office.correct(two, title="通知二（改）")
     assert sorted(refusal(office, issue)) == ["check.entry_corrected", "check.entry_withdrawn"]
-    page = issues.page(office.rt, issue)
+    page = issue_pages.page(office.rt, issue)
     assert {entry.item: entry.change for entry in page.changed} == {
         one: sources.Change.WITHDRAWN, two: sources.Change.CORRECTED,
     }  # fmt: skip
     assembly.build(office.rt, office.actor("wang"), issue)
-    assert submitted(office, issue) and issues.page(office.rt, issue).changed == () and item
+    assert submitted(office, issue) and issue_pages.page(office.rt, issue).changed == () and item

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,20 +10,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from pipeline import agenda, assembly, issues, review
+from pipeline import agenda, assembly, issue_pages, issues, review
 from pipeline.decisions import Refused
 from pipeline.drafts import latest_revision, read_draft
 from pipeline.issues import Phase
-from pipeline.models import AuditLine, Bounce, Delivery, StoredIssue, Suppression
+from pipeline.models import AuditLine, Bounce, Delivery, Suppression
 from pipeline.states import State
 from tests.channels.recording import Fault, set_faults
 from tests.office import Bureau, open_bureau, settings_for
 from tests.pipeline.newsletter import (
     DEADLINE,
     TYPES,
+    approved,
+    assembled,
     built,
     go_to_sending,
     newsletter,
+    numbered_once,
     published,
     stored,
     submitted,
@@ -96,9 +98,7 @@ def test_after_forty_days_the_missed_issues_are_there_late_and_held(office: Bure
 
 def test_an_issue_that_was_approved_in_time_and_stood_still_is_held_too(office: Bureau) -> None:
     office.subscribe("1")
-    published(office, "通知一")
-    issue, item = built(office)
-    office.approve(item, submitted(office, issue))
+    _, issue, item = approved(office, "通知一")
     office.clock.forward(days=40)
     office.work()
     assert office.state(item, "sms") == "on_hold" and office.effects("sms") == []
@@ -115,15 +115,8 @@ def test_ten_years_of_real_holidays_number_every_issue_once(open_office: Callabl
         moment += timedelta(days=33)  # some 2 issues a look: a slow beat
     lines = stored(office)
     assert len([one for one in lines if one.nominal <= date(2025, 12, 1)]) == 239
-    _check(lines)
+    numbered_once(lines)
     assert {one.number for one in lines if one.year == 2020} == set(range(1, 25))
-
-
-def _check(lines: list[StoredIssue]) -> None:
-    """In the order of their days both numbers grow by one, and the one within the year begins with 1."""
-    for one, two in pairwise(lines):
-        assert two.running == one.running + 1 and two.nominal > one.nominal
-        assert (two.year, two.number) == ((one.year, one.number + 1) if two.year == one.year else (one.year + 1, 1))
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -142,7 +135,7 @@ def test_a_clock_that_jumps_back_and_forth_changes_no_number(jumps: list[int], t
             now = {one.nominal: (one.number, one.running) for one in stored(office)}
             assert known.items() <= now.items()  # what was given stays
             known = now
-        _check(stored(office))
+        numbered_once(stored(office))
     finally:
         office.rt.engine.dispose()
 
@@ -163,7 +156,7 @@ def test_any_number_of_beats_make_each_issue_once(office: Bureau) -> None:
         one.join()
     lines = stored(office)
     assert sorted(made) == sorted(one.id for one in lines) and lines[-1].nominal == date(2028, 1, 1)
-    _check(lines)
+    numbered_once(lines)
 
 
 def test_any_number_of_beats_assemble_an_issue_once(office: Bureau) -> None:
@@ -185,7 +178,7 @@ def test_any_number_of_beats_assemble_an_issue_once(office: Bureau) -> None:
     assembly.build_due(office.rt)
     made = [one for one in stored(office) if one.item_id is not None]
     assert len(made) == 1
-    assert sum(len(column.entries) for column in issues.page(office.rt, made[0].id).columns) == 3
+    assert sum(len(column.entries) for column in issue_pages.page(office.rt, made[0].id).columns) == 3
 
 
 def test_a_holiday_notice_moves_an_issue_that_nobody_has_assembled(
@@ -217,7 +210,7 @@ def test_an_issue_that_is_left_out_keeps_its_numbers(office: Bureau) -> None:
     office.clock.moment = DEADLINE + timedelta(days=40)
     issues.ensure(office.rt)
     assert {one.nominal.isoformat(): one.phase for one in issues.archive(office.rt)}["2026-12-15"] is Phase.LEFT_OUT
-    _check(stored(office))
+    numbered_once(stored(office))
     with office.rt.reading() as db:
         assert "skip" in db.scalars(select(AuditLine.decision)).all()
 
@@ -229,7 +222,7 @@ def test_the_entries_of_an_issue_that_is_left_out_go_into_the_next(office: Burea
     issues.skip(office.rt, office.actor("chen"), date(2026, 12, 1), "内容太少")
     assert office.state_of(item) == "draft" and issues.line(office.rt, first).phase is Phase.LEFT_OUT
     second, _ = built(office, DEADLINE + timedelta(days=14))
-    assert [entry.item for column in issues.page(office.rt, second).columns for entry in column.entries] == [one]
+    assert [entry.item for column in issue_pages.page(office.rt, second).columns for entry in column.entries] == [one]
 
 
 def test_a_merged_issue_says_so_in_the_imprint_of_the_later_one(office: Bureau) -> None:
@@ -264,6 +257,35 @@ def test_a_slip_of_the_pen_leaves_nothing_out(
     assert caught.value.code == code
 
 
+def refused_merge(office: Bureau, day: date, into: date) -> str:
+    with pytest.raises(Refused) as caught:
+        issues.skip(office.rt, office.actor("wang"), day, "合刊", into)
+    return caught.value.code
+
+
+def test_an_issue_is_merged_only_into_one_that_still_takes_something_in(office: Bureau) -> None:
+    published(office, "通知一")
+    second = DEADLINE + timedelta(days=14)
+    _, item = built(office, second)  # for 1 December, late; 15 December is closed, with nothing in it
+    assert item and refused_merge(office, date(2026, 12, 1), date(2026, 12, 15)) == "issue.merge_too_late"
+    issues.skip(office.rt, office.actor("wang"), date(2026, 12, 1), "合刊", date(2027, 1, 1))
+
+
+def test_an_issue_is_merged_into_none_that_was_submitted_or_sent_before_its_cut_off(office: Bureau) -> None:
+    office.clock.moment = DEADLINE + timedelta(hours=1)
+    issues.ensure(office.rt)
+    first, second = stored(office)
+    published(office, "通知一")
+    item = assembly.build(office.rt, office.actor("wang"), second.id).item
+    hash = assembly.submit(office.rt, office.actor("wang"), second.id, at=office.clock() + timedelta(minutes=1)).hash
+    assert refused_merge(office, first.nominal, second.nominal) == "issue.merge_too_late"
+    office.approve(item, hash)
+    office.clock.forward(minutes=2)
+    office.work()
+    assert issues.line(office.rt, second.id).phase is Phase.SENT and office.clock() < second.cut_off_at
+    assert refused_merge(office, first.nominal, second.nominal) == "issue.merge_too_late"
+
+
 def test_what_was_left_out_can_come_out_after_all(office: Bureau) -> None:
     wang = office.actor("wang")
     issues.ensure(office.rt)
@@ -280,9 +302,7 @@ def test_what_was_left_out_can_come_out_after_all(office: Bureau) -> None:
 
 
 def test_an_issue_in_force_is_withdrawn_not_left_out(office: Bureau) -> None:
-    published(office, "通知一")
-    issue, item = built(office)
-    office.approve(item, submitted(office, issue))
+    _, issue, item = approved(office, "通知一")
     with pytest.raises(Refused) as caught:
         issues.skip(office.rt, office.actor("chen"), date(2026, 12, 1), "不出了")
     assert caught.value.code == "issue.in_force"
@@ -321,29 +341,26 @@ def test_issues_are_named_by_day_total_or_year_and_number(office: Bureau) -> Non
 
 def test_progress_is_honest_about_what_is_left(office: Bureau) -> None:
     office.subscribe(*(str(n) for n in range(10)))
-    published(office, "通知一")
-    issue, item = built(office)
-    assert issues.progress(office.rt, issue) == []
+    _, issue, item = assembled(office, "通知一")
+    assert issue_pages.progress(office.rt, issue) == []
     office.approve(item, submitted(office, issue))
-    before = {one.channel: one for one in issues.progress(office.rt, issue)}
+    before = {one.channel: one for one in issue_pages.progress(office.rt, issue)}
     assert before["sms"].seconds is None and before["sms"].left == 1  # its time has not come
     go_to_sending(office, issue)
     set_faults(office.rt.settings.data / "sms", Fault("unavailable", recipient="7", times=None))
     office.work()
     office.clock.forward(seconds=60)
-    now = {one.channel: one for one in issues.progress(office.rt, issue)}
+    now = {one.channel: one for one in issue_pages.progress(office.rt, issue)}
     assert (now["sms"].sent, now["sms"].left, now["sms"].total) == (9, 1, 10)
     assert now["sms"].per_minute == pytest.approx(9) and now["sms"].seconds == pytest.approx(60 / 9)
     assert now["web"].seconds == 0 and now["web"].counts == {State.CONFIRMED: 1}
     office.clock.forward(minutes=30)
-    assert issues.progress(office.rt, issue)[-1].seconds is None  # nothing moves: nobody can say
+    assert issue_pages.progress(office.rt, issue)[-1].seconds is None  # nothing moves: nobody can say
 
 
 def test_figures_are_by_mail_domain(office: Bureau) -> None:
     office.subscribe("a@x.example", "b@x.example", "c@y.example", "13800001234")
-    published(office, "通知一")
-    issue, item = built(office)
-    office.approve(item, submitted(office, issue))
+    _, issue, _ = approved(office, "通知一")
     go_to_sending(office, issue)
     set_faults(office.rt.settings.data / "sms", Fault("rejected", recipient="b@x.example"))
     office.work()
@@ -353,7 +370,7 @@ def test_figures_are_by_mail_domain(office: Bureau) -> None:
         came = Bounce(sha256="0" * 64, channel="sms", kind="hard", status="5.1.1", address="c@y.example")
         came.delivery_id, came.read_at = back, office.clock()
         db.add(came)
-    (found,) = issues.figures(office.rt, issue)
+    (found,) = issue_pages.figures(office.rt, issue)
     assert [(one.domain, one.total, one.sent, one.failed, one.bounced, one.opted_out) for one in found.domains] == [
         ("x.example", 2, 1, 1, 0, 1),
         ("", 1, 1, 0, 0, 0),
@@ -381,8 +398,7 @@ def test_the_calendar_names_an_issue_that_is_assembled_and_leaves_out_what_does_
 
 
 def test_an_issue_that_is_submitted_like_any_item_still_waits_for_its_day(office: Bureau) -> None:
-    published(office, "通知一")
-    issue, item = built(office)
+    _, issue, item = assembled(office, "通知一")
     office.approve(item, office.submit(item, "web", person="wang"))
     office.work()
     assert office.state(item, "web") == "due" and issues.line(office.rt, issue).phase is Phase.APPROVED

@@ -100,6 +100,59 @@ def test_an_issue_is_built_arranged_looked_at_and_submitted(desk: Desk, items: t
     assert desk.done("reach", first)["issue"]["item"] == done["item_id"]
 
 
+def test_an_entry_is_shortened_illustrated_and_an_editorial_written(
+    desk: Desk, items: tuple[int, int], tmp_path: Path
+) -> None:
+    first = str(items[0])
+    short, words, picture = tmp_path / "节选.txt", tmp_path / "卷首语.txt", tmp_path / "发射台.png"
+    short.write_text("只说要点。", "utf-8")
+    words.write_text("岁末寄语。\n\n感谢各位。", "utf-8")
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 20)
+    desk.done("newsletter", "build", "--as", "wang")
+    assert desk.done("newsletter", "shorten", first, short, "--as", "wang")["revision"] == 2
+    assert "关于试播的通知（节选）" in desk.fabu("newsletter", "show").out
+    assert desk.done("newsletter", "whole", first, "--as", "wang")["revision"] == 3
+    assert "节选" not in desk.fabu("newsletter", "show").out
+    desk.done("newsletter", "editorial", words, "--as", "wang")
+    desk.done("newsletter", "picture", picture, "--entry", first, "--as", "wang")
+    desk.done("newsletter", "picture", picture, "--as", "wang")
+    shown = desk.done("newsletter", "show")
+    assert shown["editorial"] == "岁末寄语。\n\n感谢各位。" and shown["editorial_picture"] == "发射台.png"
+    assert shown["columns"][0]["entries"][0]["picture"] == "发射台.png"
+    desk.done("newsletter", "picture", "--entry", first, "--remove", "--as", "wang")
+    desk.done("newsletter", "editorial", "--remove", "--as", "wang")
+    shown = desk.done("newsletter", "show")
+    assert (shown["editorial"], shown["columns"][0]["entries"][0]["picture"]) == ("", "")
+    for wrong in (("editorial",), ("editorial", words, "--remove"), ("picture",)):
+        assert desk.refused("newsletter", *wrong, "--as", "wang") == "issue.file_or_remove"
+    assert desk.refused("newsletter", "picture", words, "--as", "wang") == "issue.no_picture"
+    assert desk.refused("newsletter", "shorten", first, tmp_path / "没有.txt", "--as", "wang") == "intake.cannot_read"
+    assert desk.refused("newsletter", "editorial", words, "--as", "zhao") == "decision.not_permitted"
+    assert desk.refused("newsletter", "try", "--as", "wang") == "trial.no_address"
+
+
+def test_the_status_says_why_an_issue_waits_and_which_title_its_editorial_names(
+    desk: Desk, items: tuple[int, int], tmp_path: Path
+) -> None:
+    words = tmp_path / "卷首语.txt"
+    words.write_text("本期请看《关于试播的通知》。", "utf-8")
+    desk.done("newsletter", "build", "--as", "wang")
+    desk.done("newsletter", "editorial", words, "--as", "wang")
+    done = desk.done("newsletter", "submit", "--as", "wang")
+    for name in ("li", "chen"):
+        desk.done("approve", str(done["item_id"]), "--hash", done["hash"], "--as", name)
+    desk.done("withdraw", str(items[0]), "--reason", "内容有误", "--as", "li")
+    status = desk.done("newsletter", "status")
+    assert status["issue"]["phase"] == "outdated"
+    assert [(one["code"], one["facts"]["title"]) for one in status["findings"]] == [
+        ("check.named_withdrawn", "关于试播的通知")
+    ]
+    said = desk.fabu("newsletter", "status").out
+    assert "暂缓，待更正并重新审查" in said and f"《关于试播的通知》（信息 {items[0]}），这条信息已撤下" in said
+    assert not NOT_WORDS.search(said) and "《关于试播的通知》" in desk.fabu("newsletter", "show").out
+    assert desk.refused("newsletter", "send", "--as", "wang") == "retry.outdated"
+
+
 def test_an_issue_is_left_out_merged_and_taken_back(desk: Desk) -> None:
     days = [one["nominal"] for one in desk.done("newsletter", "plan")]
     desk.done("newsletter", "skip", days[0], "--as", "wang", "--reason", "停刊")

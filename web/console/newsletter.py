@@ -3,15 +3,16 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, HTTPException, Query, Response, UploadFile
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from channels import newsletter as forms
-from channels.contract import ChannelError, Message, Unrenderable, View
+from channels.contract import ChannelError, Message, Rendition, Unrenderable, View
 from channels.typst import pictures
-from pipeline import assembly, checks, issues, items, operate, previews, reasons, trials
+from pipeline import assembly, checks, issue_pages, issues, items, operate, previews, reasons, trials
 from pipeline.decisions import Decision, Refused, permit
 from pipeline.drafts import Draft, compose_unsubmitted
 from pipeline.issues import Line, Phase
@@ -25,10 +26,11 @@ NEXT = 24  # issues ahead, a year of them
 MERGE_INTO = 6  # issues that one may be merged into
 PRINT, MAIL = "print", "mail"  # forms of an issue that are there whatever its channels are
 BADGES: Mapping[Phase, str] = {
-    Phase.HELD: "bad", Phase.DRAFT: "warn", Phase.REVIEWING: "warn", Phase.APPROVED: "good", Phase.SENT: "good",
+    Phase.HELD: "bad", Phase.OUTDATED: "bad", Phase.DRAFT: "warn", Phase.REVIEWING: "warn", Phase.APPROVED: "good",
+    Phase.SENT: "good",
 }  # fmt: skip
 SUBMITTABLE = (Phase.DRAFT, Phase.WITHDRAWN)
-IN_FORCE = (Phase.APPROVED, Phase.HELD, Phase.SENDING, Phase.SENT)
+IN_FORCE = (Phase.APPROVED, Phase.HELD, Phase.OUTDATED, Phase.SENDING, Phase.SENT)
 One = Annotated[str, Form()]
 Number = Annotated[int, Form(ge=0, le=2**53)]
 
@@ -48,7 +50,9 @@ def _plan(console: Console, wrong: Refused | None = None) -> Response:
     return console.page(
         "newsletter-plan.html", 409 if wrong else 200,
         there=there, coming=coming, past=past, badge=lambda line: BADGES.get(line.phase, ""),
-        later=lambda line: [one for one in coming if one.nominal > line.nominal and one.into is None][:MERGE_INTO],
+        later=lambda line: [
+            one for one in coming if one.nominal > line.nominal and issues.takes_more(console.rt, one)
+        ][:MERGE_INTO],
         wrong=console.problem(wrong.code, wrong.facts) if wrong else "",
     )  # fmt: skip
 
@@ -91,7 +95,7 @@ def _issue(
 ) -> Response:  # fmt: skip
     """`why`, `editorial`: what was typed, to be sent again; `begins`: a correction of what is approved."""
     line = _seen(console, id)
-    page = issues.page(console.rt, id)
+    page = issue_pages.page(console.rt, id)
     history = items.history(console.rt, line.item) if line.item else None
     draft, phase = (history.draft, history.line.phase) if history is not None else (None, items.Phase.DRAFT)
     arranges = page.editable and draft is not None and console.may(Decision.ARRANGE)
@@ -151,9 +155,9 @@ def _state(console: Console, line: Line) -> dict[str, Any]:
     rt = console.rt
     parts = [
         _Part(rt.channels[one.channel].section.label, one.sent, one.total, one.counts, _remaining(console, one))
-        for one in issues.progress(rt, line.id)
+        for one in issue_pages.progress(rt, line.id)
     ]
-    figures = issues.figures(rt, line.id) if line.phase in (Phase.SENDING, Phase.SENT, Phase.HELD) else []
+    figures = issue_pages.figures(rt, line.id) if line.phase in IN_FORCE[1:] else []
     labels = {name: opened.section.label for name, opened in rt.channels.items()}
     return {
         "countdown": _countdown(console, line), "parts": parts, "figures": figures, "labels": labels, "line": line,
@@ -172,7 +176,7 @@ def _countdown(console: Console, line: Line) -> str:
     return console.t("issue_page.past", time=_duration(console, (now - line.send_at).total_seconds()))
 
 
-def _remaining(console: Console, one: issues.Progress) -> str:
+def _remaining(console: Console, one: issue_pages.Progress) -> str:
     if one.seconds is None:
         return console.t("newsletter.remaining_unknown")
     if one.seconds == 0:
@@ -239,7 +243,7 @@ def arrange(console: Posted, id: int, act: One = "", based_on: Number = 0) -> Re
                 to = _beside(console, id, item, -1 if what == "up" else 1)
                 assembly.move(rt, actor, id, based_on, item, *to)
             case "place" if len(place) == 2:
-                columns = issues.page(rt, id).columns
+                columns = issue_pages.page(rt, id).columns
                 name = columns[min(place[0], len(columns) - 1)].name
                 assembly.move(rt, actor, id, based_on, item, name, place[1])
             case _:
@@ -251,7 +255,7 @@ def arrange(console: Posted, id: int, act: One = "", based_on: Number = 0) -> Re
 
 def _beside(console: Console, id: int, item: int, step: int) -> tuple[str, int]:
     """One place up or down; beyond its column the end of the one before, or the beginning of the next."""
-    columns = issues.page(console.rt, id).columns
+    columns = issue_pages.page(console.rt, id).columns
     for at, column in enumerate(columns):
         order = [one.item for one in column.entries]
         if item not in order:
@@ -277,7 +281,7 @@ def _entry(console: Console, id: int, item: int, wrong: Refused | None = None, t
     piece = draft.issue.pieces.get(item) if draft is not None and draft.issue is not None else None
     if piece is None:
         raise Refused("issue.not_in_it", item=str(item))
-    page = issues.page(console.rt, id)
+    page = issue_pages.page(console.rt, id)
     return console.page(
         "newsletter-entry.html", 409 if wrong else 200,
         line=line, page=page, piece=piece, text=piece.text if text is None else text,
@@ -326,7 +330,7 @@ def editorial(
         if act == "no_picture":
             assembly.set_picture(rt, actor, id, revision, None, None)
         else:
-            if text.strip() != issues.page(rt, id).editorial:
+            if text.strip() != issue_pages.page(rt, id).editorial:
                 revision = assembly.write_editorial(rt, actor, id, revision, text)
             if chosen is not None:
                 assembly.set_picture(rt, actor, id, revision, None, chosen)
@@ -341,7 +345,7 @@ def submit(console: Posted, id: int, data: Typed) -> Response:
 
     def decide(line: Line) -> Response:
         permit(console.actor, Decision.SUBMIT)
-        if str(data.get("revision", "")) != str(issues.page(console.rt, id).revision):
+        if str(data.get("revision", "")) != str(issue_pages.page(console.rt, id).revision):
             raise Refused("review.edited_meanwhile")
         done = assembly.submit(console.rt, console.actor, id, why)
         return console.done(
@@ -386,6 +390,11 @@ def try_it(console: Posted, id: int, channel: One = "") -> Response:
 # ── its forms ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@lru_cache(maxsize=4)  # whole issues: each takes a second to set, and is looked at again and again
+def _printed_pages(printed: Rendition) -> tuple[bytes, ...]:
+    return pictures("newsletter", forms.page(printed))
+
+
 @routes.get("/newsletter/{id:int}/preview")
 def preview(console: Signed, id: int, form: Annotated[str, Query(max_length=40)] = PRINT) -> Response:
     """One form of the latest text: printed pages, mail, or what a channel shows."""
@@ -396,7 +405,7 @@ def preview(console: Signed, id: int, form: Annotated[str, Query(max_length=40)]
     shown, text, wrong = None, "", None
     try:
         if form == PRINT:
-            shown = View(pages=pictures("newsletter", forms.page(forms.printed(message))))
+            shown = View(pages=_printed_pages(forms.printed(message)))
         elif form == MAIL:
             text = forms.mail_parts(message).text.replace(forms.UNSUBSCRIBE, "…")
         elif form in names:

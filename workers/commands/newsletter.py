@@ -11,12 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from channels import newsletter as forms
-from pipeline import assembly, issues
+from pipeline import assembly, intake, issue_pages, issues, trials
 from pipeline.decisions import Refused
 from pipeline.drafts import compose_unsubmitted, latest_revision, read_draft
-from pipeline.issues import ColumnLines, Figures, Line, Progress
+from pipeline.issue_pages import ColumnLines, Figures, Page, Progress
+from pipeline.issues import Line
 from pipeline.runtime import Runtime
-from pipeline.words import MARKS
+from pipeline.words import MARKS, masked
 from workers.commands.common import DEFAULT_DATA, MOMENT, AsJson, Data, Open, Person, Reason, app, help_
 from workers.show import STYLES, Screen, local
 
@@ -27,6 +28,8 @@ IssueName = Annotated[str, typer.Argument(metavar="[ISSUE]", help=help_("issue")
 EntryName = Annotated[str, typer.Argument(metavar="ITEM", help=help_("issue_entry"))]
 Day = Annotated[datetime, typer.Argument(metavar="DAY", formats=["%Y-%m-%d"], help=help_("issue_day"))]
 Into = Annotated[datetime, typer.Argument(metavar="INTO", formats=["%Y-%m-%d"], help=help_("issue_into"))]
+Issue = Annotated[str, typer.Option("--issue", help=help_("issue"))]
+Remove = Annotated[bool, typer.Option("--remove", help=help_("issue_remove"))]
 WEEKDAYS = "一二三四五六日"
 NEXT = 24
 
@@ -50,7 +53,7 @@ def build(person: Person, name: IssueName = "", data: Data = DEFAULT_DATA, as_js
         issues.ensure(here.rt)
         issue = issues.find(here.rt, name)
         done = assembly.build(here.rt, here.actor(person), issue)
-        page = issues.page(here.rt, issue)
+        page = issue_pages.page(here.rt, issue)
         here.screen.json({"issue": issue, **asdict(done)})
         facts = {"added": len(done.added), "withdrawn": len(done.withdrawn), "corrected": len(done.corrected)}
         here.screen.line("newsletter.built", title=page.title, item=done.item, revision=done.revision, **facts)
@@ -62,11 +65,12 @@ def build(person: Person, name: IssueName = "", data: Data = DEFAULT_DATA, as_js
 @newsletter_app.command("show", help=help_("newsletter_show"))
 def show(name: IssueName = "", data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     with Open(data, as_json) as here:
-        page = issues.page(here.rt, issues.find(here.rt, name))
+        page = issue_pages.page(here.rt, issues.find(here.rt, name))
         here.screen.json({**asdict(page), "line": _json(page.line)})
         here.screen.line("newsletter.title", title=page.title, phase=here.screen.say(f"newsletter.{page.line.phase}"))
         if not as_json:
             _columns(here.screen, page.columns, page.left_out)
+            here.screen.findings(page.findings)
 
 
 @newsletter_app.command("preview", help=help_("newsletter_preview"))
@@ -77,7 +81,7 @@ def preview(
     as_json: AsJson = False,
 ) -> None:
     with Open(data, as_json) as here:
-        written = _forms(here.rt, issues.page(here.rt, issues.find(here.rt, name)).line, folder)
+        written = _forms(here.rt, issue_pages.page(here.rt, issues.find(here.rt, name)).line, folder)
         here.screen.json({"files": [str(file) for file in written]})
         for file in written:
             here.screen.line("newsletter.written", file=file)
@@ -114,12 +118,13 @@ def send(person: Person, name: IssueName = "", data: Data = DEFAULT_DATA, as_jso
 def status(name: IssueName = "", data: Data = DEFAULT_DATA, as_json: AsJson = False) -> None:
     with Open(data, as_json) as here:
         issue = issues.find(here.rt, name)
-        line, parts, figures = (
-            issues.line(here.rt, issue), issues.progress(here.rt, issue), issues.figures(here.rt, issue),
+        page, parts, figures = (
+            issue_pages.page(here.rt, issue), issue_pages.progress(here.rt, issue), issue_pages.figures(here.rt, issue),
         )  # fmt: skip
         here.screen.json(
             {
-                "issue": _json(line),
+                "issue": _json(page.line),
+                "findings": [asdict(one) for one in page.findings],
                 "progress": [
                     {**asdict(one), "counts": dict(one.counts), "total": one.total, "sent": one.sent, "left": one.left}
                     for one in parts
@@ -128,7 +133,7 @@ def status(name: IssueName = "", data: Data = DEFAULT_DATA, as_json: AsJson = Fa
             }
         )
         if not as_json:
-            _status(here.screen, here.rt, line, parts, figures)
+            _status(here.screen, here.rt, page, parts, figures)
 
 
 @newsletter_app.command("skip", help=help_("newsletter_skip"))
@@ -165,13 +170,13 @@ def move(
     column: Annotated[str, typer.Argument(metavar="COLUMN", help=help_("issue_column"))],
     person: Person,
     place: Annotated[int | None, typer.Option("--place", min=1, help=help_("issue_place"))] = None,
-    name: Annotated[str, typer.Option("--issue", help=help_("issue"))] = "",
+    name: Issue = "",
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
     with Open(data, as_json) as here:
         issue, item = issues.find(here.rt, name), here.item(entry)
-        page = issues.page(here.rt, issue)
+        page = issue_pages.page(here.rt, issue)
         change = assembly.put_back if any(one.item == item for one in page.left_out) else assembly.move
         revision = change(here.rt, here.actor(person), issue, page.revision, item, column, place - 1 if place else None)
         _changed(here, issue, revision)
@@ -181,19 +186,113 @@ def move(
 def drop(
     entry: EntryName,
     person: Person,
-    name: Annotated[str, typer.Option("--issue", help=help_("issue"))] = "",
+    name: Issue = "",
     data: Data = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> None:
     with Open(data, as_json) as here:
         issue = issues.find(here.rt, name)
-        page = issues.page(here.rt, issue)
+        page = issue_pages.page(here.rt, issue)
         revision = assembly.drop(here.rt, here.actor(person), issue, page.revision, here.item(entry))
         _changed(here, issue, revision)
 
 
+@newsletter_app.command("shorten", help=help_("newsletter_shorten"))
+def shorten(
+    entry: EntryName,
+    file: Annotated[Path, typer.Argument(help=help_("issue_text"))],
+    person: Person,
+    name: Issue = "",
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    with Open(data, as_json) as here:
+        _shorten(here, person, name, entry, _text(here, file))
+
+
+@newsletter_app.command("whole", help=help_("newsletter_whole"))
+def whole(
+    entry: EntryName, person: Person, name: Issue = "", data: Data = DEFAULT_DATA, as_json: AsJson = False
+) -> None:
+    with Open(data, as_json) as here:
+        _shorten(here, person, name, entry, "")
+
+
+def _shorten(here: Open, person: str, name: str, entry: str, text: str) -> None:
+    issue, item = issues.find(here.rt, name), here.item(entry)
+    based_on = issue_pages.page(here.rt, issue).revision
+    _changed(here, issue, assembly.shorten(here.rt, here.actor(person), issue, based_on, item, text))
+
+
+@newsletter_app.command("editorial", help=help_("newsletter_editorial"))
+def editorial(
+    person: Person,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help=help_("issue_text"))] = None,
+    remove: Remove = False,
+    name: Issue = "",
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    with Open(data, as_json) as here:
+        chosen = _given(file, remove)
+        issue = issues.find(here.rt, name)
+        text = _text(here, chosen) if chosen is not None else ""
+        based_on = issue_pages.page(here.rt, issue).revision
+        _changed(here, issue, assembly.write_editorial(here.rt, here.actor(person), issue, based_on, text))
+
+
+@newsletter_app.command("picture", help=help_("newsletter_picture"))
+def picture(
+    person: Person,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help=help_("issue_picture"))] = None,
+    entry: Annotated[str, typer.Option("--entry", metavar="ITEM", help=help_("issue_picture_entry"))] = "",
+    remove: Remove = False,
+    name: Issue = "",
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    with Open(data, as_json) as here:
+        chosen = _given(file, remove)
+        issue, item = issues.find(here.rt, name), here.item(entry) if entry else None
+        shown = intake.read_attachment(chosen, here.rt.settings.limits.file_bytes) if chosen is not None else None
+        based_on = issue_pages.page(here.rt, issue).revision
+        _changed(here, issue, assembly.set_picture(here.rt, here.actor(person), issue, based_on, item, shown))
+
+
+def _given(file: Path | None, remove: bool) -> Path | None:
+    """The file; None: what is there is to be taken away."""
+    if (file is None) is not remove:
+        raise Refused("issue.file_or_remove")
+    return file
+
+
+def _text(here: Open, file: Path) -> str:
+    body = intake.read_body(here.rt, file)
+    if not body.text.strip():
+        raise Refused("document.empty", file=file.name)
+    return body.text
+
+
+@newsletter_app.command("try", help=help_("newsletter_try"))
+def try_it(
+    person: Person,
+    channel: Annotated[str, typer.Option("--channel", help=help_("newsletter_try_channel"))] = "",
+    name: Issue = "",
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    with Open(data, as_json) as here:
+        actor, line = here.actor(person), issues.line(here.rt, issues.find(here.rt, name))
+        if not line.item:
+            raise Refused("issue.not_built", issue=line.numbers)
+        chosen = here.channel(channel) if channel else next(iter(trials.channels(here.rt, actor)), "")
+        address = masked(trials.send(here.rt, actor, line.item, chosen))
+        here.screen.json({"issue": line.id, "channel": chosen, "address": address})
+        here.screen.line("issue_page.tried", address=address)
+
+
 def _changed(here: Open, issue: int, revision: int) -> None:
-    page = issues.page(here.rt, issue)
+    page = issue_pages.page(here.rt, issue)
     here.screen.json({"issue": issue, "item": page.line.item, "revision": revision})
     here.screen.line("draft.edited", item=page.line.item, revision=revision)
     if not here.screen.as_json:
@@ -233,7 +332,7 @@ def _weekday(screen: Screen, line: Line) -> str:
     return f"周{WEEKDAYS[weekday]}" if screen.language == "zh" else line.out_on.strftime("%a")
 
 
-def _columns(screen: Screen, columns: tuple[ColumnLines, ...], left_out: tuple[issues.EntryLine, ...]) -> None:
+def _columns(screen: Screen, columns: tuple[ColumnLines, ...], left_out: tuple[issue_pages.EntryLine, ...]) -> None:
     for column in columns:
         screen.console.print(Text(column.name, "bold"))
         for place, one in enumerate(column.entries, 1):
@@ -248,9 +347,13 @@ def _columns(screen: Screen, columns: tuple[ColumnLines, ...], left_out: tuple[i
             screen.console.print(Text(named, "dim"), soft_wrap=True)
 
 
-def _status(screen: Screen, rt: Runtime, line: Line, parts: list[Progress], figures: list[Figures]) -> None:
+def _status(screen: Screen, rt: Runtime, page: Page, parts: list[Progress], figures: list[Figures]) -> None:
+    line = page.line
     screen.line("newsletter.title", title=line.numbers, phase=screen.say(f"newsletter.{line.phase}"))
     screen.line("newsletter.times", cut_off=local(rt, line.cut_off_at), send=local(rt, line.send_at))
+    if line.phase is issues.Phase.OUTDATED:
+        screen.line("retry.outdated")
+    screen.findings(page.findings)
     if line.late:
         screen.line("newsletter.waits", issue=line.nominal)
     for one in parts:

@@ -48,6 +48,22 @@ def phases_of(bureau: Bureau) -> dict[str, int]:
     return made
 
 
+def everybody_at_work(open_console: Callable[..., Office]) -> tuple[Office, dict[str, int]]:
+    """The console with everybody let in, and items in all phases."""
+    everybody = [
+        {"id": name, "name": f"{name}同志", "department": department, "roles": roles}
+        for name, department, roles in PEOPLE
+    ]
+    office = open_console(people=everybody, newsletter=newsletter(), item_types=TYPES)
+    let_in(office.bureau, "admin", "qian")
+    return office, phases_of(office.bureau)
+
+
+def address_of(path: str, phases: dict[str, int]) -> str:
+    """Where a page of `PAGES` is in this office."""
+    return re.sub(r"\w+$", lambda end: EXAMPLES.get(end[0], end[0]), path.format(**phases))
+
+
 def barriers(page: "Page") -> list[str]:
     """What axe-core calls serious or critical, and whether the page must be scrolled sideways at 320 px (WCAG 2.1,
     1.4.10: 1280 px at 400 %)."""
@@ -78,13 +94,7 @@ def test_what_shuts_people_out_is_found(chromium: "Browser") -> None:
 
 
 def test_no_page_shuts_anybody_out(open_console: Callable[..., Office], chromium: "Browser") -> None:
-    everybody = [
-        {"id": name, "name": f"{name}同志", "department": department, "roles": roles}
-        for name, department, roles in PEOPLE
-    ]
-    office = open_console(people=everybody, newsletter=newsletter(), item_types=TYPES)
-    let_in(office.bureau, "admin", "qian")
-    phases = phases_of(office.bureau)
+    office, phases = everybody_at_work(open_console)
     told = {}
     for person in dict.fromkeys(who for who, _ in PAGES.values()):
         page = chromium.new_context(viewport={"width": 1280, "height": 900}, locale="zh-CN").new_page()
@@ -95,7 +105,7 @@ def test_no_page_shuts_anybody_out(open_console: Callable[..., Office], chromium
             page.click("button.main")
         for name, (who, path) in PAGES.items():
             if who == person:
-                address = re.sub(r"\w+$", lambda end: EXAMPLES.get(end[0], end[0]), path.format(**phases))
+                address = address_of(path, phases)
                 answer = page.goto(office.url + address)
                 expected = {"problem": 404, "review-gone": 409}.get(name, 200)
                 assert answer is not None and answer.status == expected, (name, address, answer and answer.status)

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 import pytest
 from openpyxl import Workbook
 
-from pipeline import accounts, health, logbook, review, staff, subscribers
+from pipeline import accounts, health, logbook, replies, review, staff, subscribers
 from pipeline.decisions import Decision
 from pipeline.models import StoredPerson, Subscriber
 from tests.web.console.conftest import Office, let_in
@@ -202,6 +202,15 @@ def test_who_refuses_further_texts_is_on_the_suppression_list_until_they_ask_aga
     assert "已移出拒收名单" in wang.post("/admin/subscribers/suppress", {**form, "reason": "又来电", "act": "off"})
     assert subscribers.count(rt, "sms") == 1
     wang.post("/admin/subscribers/suppress", {**form, "reason": "又来电", "act": "off"}, 409)
+
+
+def test_what_citizens_answered_stands_beside_the_list_without_their_numbers(office: Office) -> None:
+    rt, wang = office.bureau.rt, office.sign_in("wang")
+    assert "收到的短信" not in wang.get("/admin/subscribers")
+    replies.keep(rt, "sms", "13800000001", "<b>谢谢</b>，几点恢复？".encode())
+    page = wang.get("/admin/subscribers")
+    assert "收到的短信（1）" in page and "138****0001" in page and "&lt;b&gt;谢谢&lt;/b&gt;，几点恢复？" in page
+    assert "13800000001" not in page
 
 
 def test_a_subscriber_is_removed_and_the_export_is_logged_and_holds_no_formula(office: Office) -> None:

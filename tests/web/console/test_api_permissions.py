@@ -47,6 +47,7 @@ TABLE = {
     # an issue is the editor's department's
     "planNewsletter": STAFF, "skipIssue": "editor leader", "takeIssueBack": "editor leader", "readIssue": OFFICE,
     "readProgress": OFFICE, "buildIssue": "editor", "arrangeIssue": "editor", "submitIssue": "editor",
+    "setIssuePicture": "editor", "retryIssue": DESK, "tryIssue": "editor officer leader deputy",
     "releaseIssue": OFFICE,  # when none waits nobody is asked who they are
 }  # fmt: skip
 TEXT = {
@@ -68,6 +69,7 @@ BODIES: dict[str, Any] = {
     "addWord": {"correct": "工作安排", "wrong": ["工作按排"]}, "putPerson": {"name": "新名"},
     "putDepartment": {"name": "新名"}, "skipIssue": {"day": "2027-02-01", **REASON},
     "takeIssueBack": {"day": "2027-03-01", **REASON}, "submitIssue": {},
+    "setIssuePicture": {"based_on": 1}, "retryIssue": {"channel": "sms"}, "tryIssue": {"channel": "sms"},
     "arrangeIssue": {"act": "editorial", "based_on": 1, "text": "寄语"},
     "nameDeputy": {"person": "zhou", "for_person": "chen", "from_on": "2026-11-23", "to_on": "2026-11-30"},
 }  # fmt: skip

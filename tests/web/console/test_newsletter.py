@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 from PIL import Image
 
-from pipeline import issues
+from pipeline import accounts, issue_pages, issues, review
 from pipeline.issues import Phase
 from pipeline.models import AuditLine, Delivery, StoredPerson
 from tests.channels.recording import Fault, set_faults
-from tests.pipeline.newsletter import TYPES, built, newsletter, published
+from tests.pipeline.newsletter import DEADLINE, TYPES, built, go_to_sending, newsletter, published, submitted
 from tests.web.console.conftest import PASSWORD, Office, Person
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def newsroom(bureau_of: Callable[..., Office]) -> tuple[Office, int, list[int]]:
 
 
 def order(office: Office, issue: int) -> dict[str, list[int]]:
-    return {one.name: [entry.item for entry in one.entries] for one in issues.page(office.bureau.rt, issue).columns}
+    return {
+        one.name: [entry.item for entry in one.entries] for one in issue_pages.page(office.bureau.rt, issue).columns
+    }
 
 
 def arrange(person: Person, issue: int, act: str, status: int = 200, based_on: int | None = None) -> str:
@@ -119,7 +122,7 @@ def test_an_entry_is_shortened_gets_a_picture_and_its_whole_text_again(newsroom:
     assert "卷首语已保存" in wang.post(
         f"/newsletter/{issue}/editorial", {"text": "岁末寄语。", "act": "save", "based_on": "4"}
     )
-    assert issues.page(office.bureau.rt, issue).editorial == "岁末寄语。"
+    assert issue_pages.page(office.bureau.rt, issue).editorial == "岁末寄语。"
 
 
 def test_all_forms_are_looked_at_and_the_mail_can_do_nothing(newsroom: tuple[Office, int, list[int]]) -> None:
@@ -146,7 +149,7 @@ def test_an_issue_goes_through_review_and_its_progress_is_live(newsroom: tuple[O
     wang, line = office.sign_in("wang"), issues.line(bureau.rt, issue)
     page = wang.get(f"/newsletter/{issue}")
     assert "已截稿，距发布还有" in page and "提交审查" in page
-    revision = {"revision": str(issues.page(bureau.rt, issue).revision)}
+    revision = {"revision": str(issue_pages.page(bureau.rt, issue).revision)}
     assert "已提交审查" in wang.post(f"/newsletter/{issue}/submit", revision)
     hash = re.search(r'name="hash" value="(\w{64})"', office.sign_in("li").get(f"/items/{line.item}/review"))
     assert hash
@@ -170,7 +173,7 @@ def test_an_issue_goes_through_review_and_its_progress_is_live(newsroom: tuple[O
     assert 'value="up:' in wang.get(f"/newsletter/{issue}?correct=1")
     corrected = arrange(wang, issue, f"down:{first}", based_on=1)
     assert "现在的改动是更正" in corrected and 'action="/newsletter/1/submit"' in corrected
-    revision = {"revision": str(issues.page(bureau.rt, issue).revision)}
+    revision = {"revision": str(issue_pages.page(bureau.rt, issue).revision)}
     assert "已提交审查" in wang.post(f"/newsletter/{issue}/submit", revision)
 
 
@@ -180,7 +183,7 @@ def test_what_comes_late_waits_for_a_person_who_lets_it_go(newsroom: tuple[Offic
     bureau.subscribe("13800001234")
     wang = office.sign_in("wang")
     assert "没有等人放行的发布任务" in wang.post(f"/newsletter/{issue}/release", status=409)
-    wang.post(f"/newsletter/{issue}/submit", {"revision": str(issues.page(bureau.rt, issue).revision)})
+    wang.post(f"/newsletter/{issue}/submit", {"revision": str(issue_pages.page(bureau.rt, issue).revision)})
     bureau.clock.moment = line.send_at + timedelta(days=2)
     wang = office.sign_in("wang")
     page = wang.get(f"/newsletter/{issue}")
@@ -241,3 +244,77 @@ def test_an_editor_tries_the_mail_on_themselves_and_no_subscriber_gets_it(
     with bureau.rt.reading() as db:
         assert db.query(Delivery).filter_by(channel="mail").count() == 0
         assert [one.person for one in db.query(AuditLine).filter_by(decision="try")] == ["wang", "wang"]
+
+
+def test_an_issue_whose_editorial_names_what_was_withdrawn_says_so_and_is_not_let_go(
+    newsroom: tuple[Office, int, list[int]],
+) -> None:
+    office, issue, (first, _, _) = newsroom
+    bureau, wang = office.bureau, office.sign_in("wang")
+    wang.post(f"/newsletter/{issue}/editorial", {"text": "本期请看《甲公告》。", "act": "save", "based_on": "1"})
+    wang.post(f"/newsletter/{issue}/submit", {"revision": "2"})
+    line = issues.line(bureau.rt, issue)
+    hash = re.search(r'name="hash" value="(\w{64})"', office.sign_in("li").get(f"/items/{line.item}/review"))
+    assert hash
+    bureau.approve(line.item, hash[1])
+    review.withdraw(bureau.rt, bureau.actor("li"), first, "内容有误")
+    page = wang.get(f"/newsletter/{issue}")
+    mend = page.partition('id="mend"')[2].partition("</div>")[0]
+    assert f"《甲公告》（信息 {first}），这条信息已撤下" in mend and "fabu " not in mend
+    assert "暂缓，待更正并重新审查" in page and "放行，现在发布" not in page
+    corrected = wang.get(f"/newsletter/{issue}?correct=1")
+    assert '<button class="main big" disabled>' in corrected
+    revision = str(issue_pages.page(bureau.rt, issue).revision)
+    mended = wang.post(f"/newsletter/{issue}/editorial", {"text": "寄语。", "act": "save", "based_on": revision})
+    assert "甲公告" not in mended.partition('id="contents"')[2] and '<button class="main big">' in mended
+
+
+def test_an_issue_is_not_offered_for_merging_once_it_is_closed(bureau_of: Callable[..., Office]) -> None:
+    office = bureau_of()
+    published(office.bureau, "甲公告", item_type="公告")
+    built(office.bureau, DEADLINE + timedelta(days=14))  # 15 December is closed, and 1 December is overdue
+    page = office.sign_in("wang").get("/newsletter")
+    assert '<option value="2026-12-15">' not in page and '<option value="2027-01-01">' in page
+
+
+def test_a_program_sets_pictures_tries_the_mail_and_sends_again_to_the_failed(
+    open_console: Callable[..., Office], tmp_path: Path
+) -> None:
+    mail = {"kind": "tests.pipeline.letters:Letters", "label": "邮件", "directory": tmp_path / "mail"}
+    office = open_console(newsletter=newsletter(), item_types=TYPES, channels={"mail": mail})
+    bureau = office.bureau
+    with bureau.rt.writing() as db:
+        db.get_one(StoredPerson, "wang").email = "wang@gd.example"
+    bureau.subscribe("13800001234", "13800001235")
+    first = published(bureau, "甲公告", item_type="公告")
+    issue, item = built(bureau)
+    url = f"{office.url}/api/v1"
+    headers = {"Authorization": f"Bearer {accounts.make_token(bureau.rt, bureau.actor('wang'), '编辑程序')}"}
+
+    def post(path: str, body: dict[str, Any], status: int = 200) -> Any:
+        answer = requests.post(f"{url}{path}", json=body, headers=headers, timeout=20)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    kept = requests.post(f"{url}/files", files={"file": ("x.png", photo())}, headers=headers, timeout=20).json()
+    picture = {"name": "主席台.png", "media_type": "image/png", "sha256": kept["sha256"]}
+    place = f"/newsletter/{issue}"
+    assert post(f"{place}/pictures", {"based_on": 1, "item": first, "picture": picture}) == {"revision": 2}
+    assert post(f"{place}/pictures", {"based_on": 2, "picture": picture}) == {"revision": 3}
+    shown = requests.get(f"{url}{place}", headers=headers, timeout=20).json()
+    assert shown["editorial_picture"] == shown["columns"][0]["entries"][0]["picture"] == "主席台.png"
+    assert shown["findings"] == []
+    assert post(f"{place}/pictures", {"based_on": 3, "item": first}) == {"revision": 4}
+    unknown = {**picture, "sha256": "0" * 64}
+    assert post(f"{place}/pictures", {"based_on": 4, "picture": unknown}, 404)["code"] == "api.unknown_file"
+    assert post(f"{place}/trial", {"channel": "mail"}) == {"address": "w****@gd.example"}
+    assert [one.recipient for one in bureau.effects("mail")] == ["wang@gd.example"]
+    set_faults(bureau.rt.settings.data / "sms", Fault("rejected", times=1))
+    bureau.approve(item, submitted(bureau, issue))
+    go_to_sending(bureau, issue)
+    bureau.work("web", "sms")
+    set_faults(bureau.rt.settings.data / "sms")
+    assert post(f"{place}/retry", {"channel": "sms"}) == {"count": 1}
+    bureau.work("sms")
+    assert len(bureau.effects("sms")) == 2
+    assert post(f"{place}/retry", {"channel": "sms"}, 422)["code"] == "retry.nothing"

@@ -8,12 +8,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from pipeline import assembly, issues, items
-from pipeline.issues import Phase
+from pipeline import assembly, issue_pages, issues, items, operate, trials
+from pipeline.decisions import Refused
+from pipeline.issues import Line, Phase
 from pipeline.sources import Change
 from pipeline.states import State
+from pipeline.words import masked
 from web.console.api.caller import Called, Caller
-from web.console.api.shapes import LARGEST, Day, ItemNumber, Reason, Shape, Short
+from web.console.api.shapes import LARGEST, Day, FileRef, FindingOut, ItemNumber, Reason, Shape, Short
 from web.console.api.texts import Submitted, submitted
 
 routes = APIRouter(tags=["newsletter"])
@@ -55,7 +57,7 @@ class ColumnOut(BaseModel):
 
 
 class IssuePageOut(BaseModel):
-    """`revision`: what every change names as `based_on`."""
+    """`revision`: what every change names as `based_on`; `findings`: why this text cannot be sent as it is."""
 
     line: IssueOut
     title: str
@@ -66,6 +68,7 @@ class IssuePageOut(BaseModel):
     editorial_picture: str
     pictures: list[str]
     editable: bool
+    findings: list[FindingOut]
 
 
 class ProgressOut(BaseModel):
@@ -132,6 +135,24 @@ class Arrange(Shape):
     text: Annotated[str, Field(max_length=200_000)] = ""
 
 
+class SetPicture(Shape):
+    """`item` 0: the editorial's picture; `picture`: a PNG or JPEG that was uploaded before, null takes it away."""
+
+    based_on: Number
+    item: Number = 0
+    picture: FileRef | None = None
+
+
+class OnChannel(Shape):
+    channel: Annotated[str, Field(min_length=1, max_length=40, examples=["mail"])]
+
+
+class Tried(BaseModel):
+    """`address`: where it went, masked."""
+
+    address: str
+
+
 class Why(Shape):
     """Reasons for what the checks question, by the finding's code."""
 
@@ -173,9 +194,11 @@ def read_progress(called: Called, id: ItemNumber) -> StateOut:
             channel=one.channel, counts=dict(one.counts), sent=one.sent, total=one.total, per_minute=one.per_minute,
             seconds=one.seconds,
         )
-        for one in issues.progress(called.rt, id)
+        for one in issue_pages.progress(called.rt, id)
     ]  # fmt: skip
-    return StateOut(progress=progress, figures=[FiguresOut(**asdict(one)) for one in issues.figures(called.rt, id)])
+    return StateOut(
+        progress=progress, figures=[FiguresOut(**asdict(one)) for one in issue_pages.figures(called.rt, id)]
+    )
 
 
 @routes.post("/newsletter/{id}/build", operation_id="buildIssue")
@@ -205,6 +228,15 @@ def arrange(called: Called, id: ItemNumber, given: Arrange) -> Revised:
     return Revised(revision=number)
 
 
+@routes.post("/newsletter/{id}/pictures", operation_id="setIssuePicture")
+def set_picture(called: Called, id: ItemNumber, given: SetPicture) -> Revised:
+    """Put a picture to an entry or to the editorial, or take it away."""
+    _see(called, id)
+    picture = called.uploaded(given.picture) if given.picture is not None else None
+    number = assembly.set_picture(called.rt, called.actor, id, given.based_on, given.item or None, picture)
+    return Revised(revision=number)
+
+
 @routes.post("/newsletter/{id}/submission", operation_id="submitIssue")
 def submit(called: Called, id: ItemNumber, given: Why) -> Submitted:
     """Put it up for review, for the newsletter's channels and its time."""
@@ -219,16 +251,37 @@ def release(called: Called, id: ItemNumber) -> Released:
     return Released(count=issues.release(called.rt, called.actor, id))
 
 
-def _see(called: Caller, id: int) -> None:
+@routes.post("/newsletter/{id}/retry", operation_id="retryIssue")
+def retry(called: Called, id: ItemNumber, given: OnChannel) -> Released:
+    """Send it again to those only to whom it did not go on this channel."""
+    return Released(count=operate.retry(called.rt, called.actor, _built(called, id), given.channel))
+
+
+@routes.post("/newsletter/{id}/trial", operation_id="tryIssue")
+def try_it(called: Called, id: ItemNumber, given: OnChannel) -> Tried:
+    """Send it as it is now to the caller's own mail address, and to no subscriber."""
+    return Tried(address=masked(trials.send(called.rt, called.actor, _built(called, id), given.channel)))
+
+
+def _see(called: Caller, id: int) -> Line:
     """Raise Refused when this person is not shown this issue."""
     line = issues.line(called.rt, id)
     if line.item:
         items.require_visible(called.rt, called.person, line.item)
+    return line
+
+
+def _built(called: Caller, id: int) -> int:
+    """The issue's item. Raises Refused when nothing was assembled yet, too."""
+    line = _see(called, id)
+    if not line.item:
+        raise Refused("issue.not_built", issue=line.numbers)
+    return line.item
 
 
 def _page(called: Caller, id: int) -> IssuePageOut:
     _see(called, id)
-    page = issues.page(called.rt, id)
+    page = issue_pages.page(called.rt, id)
     given: Mapping[str, object] = {name: getattr(page, name) for name in ("title", "revision", "editorial",
                                    "editorial_picture", "editable")}  # fmt: skip
     return IssuePageOut.model_validate(
@@ -238,9 +291,10 @@ def _page(called: Caller, id: int) -> IssuePageOut:
             "columns": [asdict(one) for one in page.columns],
             "left_out": [asdict(one) for one in page.left_out],
             "pictures": list(page.pictures),
+            "findings": [FindingOut.of(one) for one in page.findings],
         }
     )
 
 
-def _line(line: issues.Line) -> IssueOut:
+def _line(line: Line) -> IssueOut:
     return IssueOut(**asdict(line))

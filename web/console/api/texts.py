@@ -277,7 +277,7 @@ def list_reviews(called: Called) -> list[WaitingOut]:
             hash=one.hash, submitted_by=one.submitted_by, submitted_at=one.submitted_at, channels=list(one.channels),
             publish_at=one.publish_at,
         )
-        for one in desk.desk(called.rt, called.person).reviews
+        for one in desk.reviews(called.rt, called.person)
     ]  # fmt: skip
 
 
