@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+unexport PYTHONDONTWRITEBYTECODE  # each of the many processes would compile all sources again
 
 .PHONY: demo test bench screenshots bundle lock clean
 
@@ -19,7 +20,7 @@ test: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.bench
 
-# The console's pages at 1440 and 390 px into docs/screenshots; needs Debian's chromium and fonts-noto-cjk.
+# Every page at 1440 and 390 px into docs/screenshots; needs Debian's chromium, chromium-l10n and fonts-noto-cjk.
 screenshots: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.screenshots
 

@@ -470,20 +470,3 @@ def _text(block: Block) -> list[str]:
             return ["\t".join(row) for row in rows]
         case Closing(name, date):
             return [line for line in (name, date) if line]
-
-
-def to_data(blocks: Iterable[Block]) -> list[dict[str, object]]:
-    """JSON-able data for a template: `type` and the fields of the block."""
-    return [_data(block) for block in blocks]
-
-
-def _data(block: Block) -> dict[str, object]:
-    match block:
-        case Heading(level, text, run_in):
-            return {"type": "heading", "level": level, "text": text, "run_in": run_in}
-        case Paragraph(text):
-            return {"type": "paragraph", "text": text}
-        case Table(rows):
-            return {"type": "table", "rows": [list(row) for row in rows]}
-        case Closing(name, date):
-            return {"type": "closing", "name": name, "date": date}

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import exists, func, select, text
 
 from config.settings import Person
 from pipeline import items, workdays
 from pipeline.models import Delivery, Item, Posting, Revision, SkippedIssue, StoredIssue, Submission
 from pipeline.newsletter_days import FARTHEST, issue_days
+from pipeline.rows import few
 from pipeline.runtime import Runtime
 from pipeline.states import Disclosure, Stage, State
 
@@ -77,7 +77,7 @@ def _entries(rt: Runtime, person: Person, begin: date, end: date) -> Iterator[En
         scheduled = (
             select(Item.id, title, func.min(Delivery.publish_at))
             .join(Delivery, Delivery.item_id == Item.id)
-            .where(Delivery.state == State.DUE, Delivery.recipient == "", Delivery.publish_at > rt.now())
+            .where(few(State.DUE), Delivery.recipient == "", Delivery.publish_at > rt.now())
             .where(Delivery.publish_at >= first, Delivery.publish_at < after, *mine)
             .group_by(Item.id)
         )
@@ -87,7 +87,7 @@ def _entries(rt: Runtime, person: Person, begin: date, end: date) -> Iterator[En
             select(Item.id, title, Submission.publish_at)
             .join(Submission, Submission.item_id == Item.id)
             .where(
-                Submission.stage == Stage.REVIEWING,
+                text("submission.stage = 'reviewing'"),  # as the index says it
                 Submission.publish_at >= first,
                 Submission.publish_at < after,
                 *mine,
@@ -106,26 +106,25 @@ def _entries(rt: Runtime, person: Person, begin: date, end: date) -> Iterator[En
             if due is not None:
                 yield Entry(due, Kind.TAKE_DOWN, item, heading, note=place)
         # 20 working days are at most some 60 days, the longest holidays between them included.
-        approved = select(Submission.item_id).where(Submission.stage == Stage.APPROVED)
-        closed = select(Submission.item_id).where(Submission.stage.in_((Stage.REFUSED, Stage.WITHDRAWN)))
-        other = select(Submission.item_id).where(
-            Submission.stage == Stage.REVIEWING, Submission.disclosure != Disclosure.PROACTIVE
+        ended = (Stage.APPROVED, Stage.REFUSED, Stage.WITHDRAWN)
+        decided = exists().where(Submission.item_id == Item.id, Submission.stage.in_(ended))
+        other = exists().where(
+            Submission.item_id == Item.id,
+            Submission.stage == Stage.REVIEWING,
+            Submission.disclosure != Disclosure.PROACTIVE,
         )
-        latest = aliased(Revision)
-        number = select(func.max(latest.number)).where(latest.item_id == Item.id).scalar_subquery()
         formed = (
-            select(Item.id, Revision.title, Revision.formed_on)
-            .join(Revision, Revision.item_id == Item.id)
-            .where(Revision.number == number, *mine)
-            .where(Item.id.not_in(approved), Item.id.not_in(closed), Item.id.not_in(other))
-            .where(Revision.formed_on >= begin - timedelta(days=60), Revision.formed_on <= end)
+            select(Item.id, title, Item.formed_on)
+            .where(text("item.phase IN ('draft', 'returned', 'reviewing')"))  # as the index says it
+            .where(Item.formed_on >= begin - timedelta(days=60), Item.formed_on <= end, ~decided, ~other, *mine)
         )
         for item, heading, formed_on in db.execute(formed):
             deadline = workdays.disclosure_deadline(rt.settings, formed_on)
             if begin <= deadline.day <= end:
                 yield Entry(deadline.day, Kind.DEADLINE, item, heading, provisional=deadline.provisional)
         skipped = set(db.scalars(select(SkippedIssue.nominal)))
-        made = {one.nominal: one for one in db.scalars(select(StoredIssue).where(StoredIssue.out_on >= begin))}
+        near = StoredIssue.nominal.between(begin - 2 * FARTHEST, end + 2 * FARTHEST)
+        made = {one.nominal: one for one in db.scalars(select(StoredIssue).where(near))}
         shown = select(Item.id, title).where(Item.id.in_([one.item_id for one in made.values()]), *mine)
         titles = {item: heading for item, heading in db.execute(shown)}  # noqa: C416  (a Row is no pair)
     for nominal, out in issue_days(rt.settings, begin - FARTHEST, end + FARTHEST) if rt.settings.newsletter else ():

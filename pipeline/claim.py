@@ -170,8 +170,8 @@ def look(rt: Runtime, db: Session, opened: Opened) -> Due | None:
     """What is due on a channel: withdrawals first, then what may go out, a batch at most. None goes out while the
     channel is paused or its breaker open; one does to try whether that may close again."""
     when, where = _moments(rt, opened)
-    seen = db.execute(_looking(*where), when).one()
-    if (seen.back or seen.out) and unfinished(db):
+    seen = db.connection().execute(_looking(*where), when).one()
+    if (seen.back or seen.out) and unfinished(rt, db):
         return None  # a restored ledger that does not know yet what was done after the backup
     if seen.back:
         return Due(True, opened.section.batch)
@@ -188,7 +188,7 @@ def lease(rt: Runtime, db: Session, opened: Opened, found: Due) -> tuple[list[Cl
     now, (when, where) = rt.now(), _moments(rt, opened)
     until = now + timedelta(seconds=rt.settings.limits.lease_seconds)
     how = {**when, "room": found.room, "token": os.urandom(16).hex(), "until": until}
-    leased = (Claimed(*row) for row in db.execute(_leasing(*where, found.back), how))
+    leased = (Claimed(*row) for row in db.connection().execute(_leasing(*where, found.back), how))
     rows = sorted(leased, key=lambda row: (row.publish_at, row.id))
     total = len(rows)
     if opened.section.late == "hold":
@@ -199,18 +199,22 @@ def lease(rt: Runtime, db: Session, opened: Opened, found: Due) -> tuple[list[Cl
 
 
 def _hold_late(db: Session, opened: Opened, rows: list[Claimed], now: datetime, zone: ZoneInfo) -> list[Claimed]:
-    """Put on hold what is overdue past the channel's limit, counted from the first moment sending was allowed."""
-    section = opened.section
+    """Put on hold what is overdue past the channel's limit, counted from the first moment sending was allowed. An issue
+    has its day: that it was approved late, or that its page was held up, makes it no less late."""
+    section, limit = opened.section, timedelta(hours=opened.section.late_hours)
+    if all(now - row.publish_at <= limit for row in rows):
+        return rows
+    items = {row.item_id for row in rows}
+    issued = select(StoredIssue.item_id, StoredIssue.send_at).where(StoredIssue.item_id.in_(items))
+    planned = {item_id: at for item_id, at in db.execute(issued) if item_id is not None}
     seen: dict[int, datetime] = {}
-    if section.after and rows:
+    if section.after:
         found = db.execute(
             select(Delivery.item_id, Delivery.confirmed_at).where(
-                Delivery.item_id.in_({row.item_id for row in rows}),
+                Delivery.item_id.in_(items - planned.keys()),
                 Delivery.channel == section.after,
                 Delivery.recipient == "",
                 Delivery.confirmed_at.is_not(None),
-                # A newsletter has its day: that its page was held up, too, makes it no less late.
-                ~exists().where(StoredIssue.item_id == Delivery.item_id),
             )
         )
         seen = {item_id: at for item_id, at in found if at is not None}
@@ -218,11 +222,13 @@ def _hold_late(db: Session, opened: Opened, rows: list[Claimed], now: datetime, 
     def late(row: Claimed) -> bool:
         if row.wanted_id is None:
             return False
-        allowed = max(row.publish_at, row.wanted_at + timedelta(seconds=section.wait_seconds))
+        allowed = max(row.publish_at, planned.get(row.item_id, row.publish_at))
+        wanted_at = min(row.wanted_at, allowed) if row.item_id in planned else row.wanted_at
+        allowed = max(allowed, wanted_at + timedelta(seconds=section.wait_seconds))
         allowed = max(allowed, seen.get(row.item_id, allowed), row.released_at or allowed)
         if not row.hurry:
             allowed = section.quiet_until(allowed, zone)
-        return now - allowed > timedelta(hours=section.late_hours)
+        return now - allowed > limit
 
     overdue = [row for row in rows if late(row)]
     if overdue:

@@ -1,5 +1,6 @@
 """Engine, sessions and column types: the rules that hold on SQLite and PostgreSQL alike (design: "Databases")."""
 
+import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,11 +8,15 @@ from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import psycopg
 from sqlalchemy import DateTime, Dialect, Engine, MetaData, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
 
+# A peer that went away without a word is found by the kernel, and no firewall forgets an idle connection (libpq).
+KEPT_ALIVE = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3}
 BUSY_SECONDS = 30  # how long a writer waits for another on SQLite
 
 NAMING = {
@@ -48,9 +53,12 @@ class UTCTime(TypeDecorator[datetime]):
 
 
 def open_engine(url: str) -> Engine:
-    """SQLite in WAL mode with full syncs, every writing transaction taken at once; PostgreSQL as it comes."""
+    """SQLite in WAL mode with full syncs, every writing transaction taken at once; PostgreSQL as it comes, its
+    connections kept."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=True)
+        engine = create_engine(url, pool_size=10, max_overflow=20, connect_args=KEPT_ALIVE)
+        event.listen(engine, "checkout", _still_stands)
+        return engine
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
@@ -66,6 +74,19 @@ def open_engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _still_stands(connection: psycopg.Connection, *_: object) -> None:
+    """A connection that the server closed while nobody used it is replaced. An idle one has nothing to read, so only
+    one that has is asked: a ping before every transaction would be a round trip more."""
+    idle = select.poll()
+    try:
+        idle.register(connection.fileno(), select.POLLIN)
+        if idle.poll(0):
+            connection.execute("")
+            connection.rollback()
+    except psycopg.Error:
+        raise InvalidatePoolError from None
 
 
 @contextmanager

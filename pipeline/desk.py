@@ -10,8 +10,8 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, func, or_, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, ScalarSelect, and_, exists, false, func, not_, or_, select, text
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, defer
 
 from channels.contract import Evidence
 from config.settings import Person, Role
@@ -31,6 +31,7 @@ from pipeline.models import (
 )
 from pipeline.reach import read_error
 from pipeline.reasons import Reasoned
+from pipeline.rows import few
 from pipeline.runtime import Runtime
 from pipeline.states import Disclosure, Stage, State
 from pipeline.submissions import SOURCE_CHANGED
@@ -166,6 +167,13 @@ class Desk:
     public: tuple[Public, ...] = ()  # the latest, for those who may withdraw
 
 
+def reviews(rt: Runtime, person: Person) -> list[Waiting]:
+    """The reviews whose turn is this person's, or that of whom they stand in for, oldest first."""
+    with rt.reading() as db:
+        represents = deputies.stands_in_for(rt, db, person)
+        return [mine for one in _reviews(rt, db) if (mine := _turn(one, person, represents)) is not None]
+
+
 def desk(rt: Runtime, person: Person) -> Desk:
     """What waits for this person: own drafts, reviews whose turn is theirs, and, where their role may do something
     about it, deliveries in trouble and notices to post or take down."""
@@ -222,9 +230,10 @@ def _reviews(rt: Runtime, db: Session) -> list[Waiting]:
         select(Submission, Item, Revision)
         .join(Item, Item.id == Submission.item_id)
         .join(Revision, Revision.id == Submission.revision_id)
-        .where(Submission.stage == Stage.REVIEWING)
-        .order_by(Submission.id)
+        .where(text("submission.stage = 'reviewing'"))  # as the index says it
+        .options(defer(Submission.manifest), defer(Revision.content))
     ).all()
+    rows = sorted(rows, key=lambda row: row[0].id)  # to be sorted there, SQLite would rather read the whole table
     submissions = [submission.id for submission, _, _ in rows]
     approvals, channels, authors = dict[int, list[Approval]](), dict[int, list[str]](), dict[int, set[str]]()
     for approval in db.scalars(
@@ -267,22 +276,23 @@ def _notices(rt: Runtime, db: Session) -> list[Notice]:
     boards = [one.name for one in rt.channels.values() if one.traits.evidence is Evidence.PERSON]
     printed = db.execute(
         select(Delivery, _latest_title(Delivery.item_id))
-        .where(Delivery.channel.in_(boards), Delivery.state == State.ACCEPTED)
+        .where(Delivery.channel.in_(boards), Delivery.state == State.ACCEPTED, few(State.ACCEPTED))
         .order_by(Delivery.id)
     ).all()
     notices = [
         _notice(row, heading, "take_down" if row.wanted_id is None else "post", row.generation)
         for row, heading in printed
     ]
-    over = db.execute(
+    hanging = (
         select(Posting, Delivery, _latest_title(Delivery.item_id))
         .join(Delivery, Delivery.id == Posting.delivery_id)
-        .where(
-            Posting.removed_at.is_(None),
-            or_(Posting.down_due <= deputies.today(rt), Posting.generation < Delivery.generation),
-            Delivery.wanted_id.is_not(None),
-        )
-        .order_by(Posting.down_due)
+        .where(Posting.removed_at.is_(None), Delivery.wanted_id.is_not(None))
+        .order_by(Posting.down_due, Posting.id)
+    )
+    ended = Posting.down_due <= deputies.today(rt)
+    over = [*db.execute(hanging.where(ended))]
+    over += db.execute(
+        hanging.where(Posting.generation < Delivery.generation, not_(func.coalesce(ended, false())))
     ).all()
     notices += [
         _notice(row, heading, "take_down", posting.generation, posting.place, posting.down_due)
@@ -298,6 +308,7 @@ def _notice(row: Delivery, title: str, what: str, generation: int, place: str = 
 def _troubles(db: Session) -> list[Trouble]:
     """Deliveries that failed, are in doubt or on hold, recipients of one kind together, the oldest item first. The slot
     of recipients is only their plan."""
+    these = select(Delivery.id).where(few(State.FAILED)).correlate(None)  # so that no index but theirs is thought of
     rows = db.execute(
         select(
             Delivery.item_id,
@@ -312,7 +323,7 @@ def _troubles(db: Session) -> list[Trouble]:
             func.max(Delivery.generation),
         )
         .where(
-            Delivery.state.in_((State.FAILED, State.IN_DOUBT, State.ON_HOLD)),
+            Delivery.id.in_(these),
             or_(Delivery.slot_id.is_not(None), Delivery.expanded_at.is_(None)),
         )
         .group_by(Delivery.item_id, Delivery.channel, Delivery.state, Delivery.reason)
@@ -325,29 +336,21 @@ def _troubles(db: Session) -> list[Trouble]:
 
 
 def _drafts(rt: Runtime, db: Session, person_id: str | None = None) -> list[DraftLine]:
-    newest = select(Revision.item_id, func.max(Revision.number).label("number")).group_by(Revision.item_id)
-    last = select(Submission.item_id, func.max(Submission.id).label("id")).group_by(Submission.item_id)
-    if person_id is not None:
-        own = select(Revision.item_id).where(Revision.author == person_id).union(
-            select(Submission.item_id).where(Submission.submitted_by == person_id)
-        )  # fmt: skip
-        newest, last = newest.where(Revision.item_id.in_(own)), last.where(Submission.item_id.in_(own))
-    latest, closed = newest.subquery(), last.subquery()
-    found = db.execute(
+    last = select(func.max(Submission.id)).where(Submission.item_id == Item.id).correlate(Item).scalar_subquery()
+    chosen = (
         select(Item, Revision, Submission)
-        .join(latest, latest.c.item_id == Item.id)
-        .join(Revision, and_(Revision.item_id == latest.c.item_id, Revision.number == latest.c.number))
-        .outerjoin(closed, closed.c.item_id == Item.id)
-        .outerjoin(Submission, Submission.id == closed.c.id)
-        .where(
-            or_(
-                Submission.id.is_(None),
-                Submission.stage.in_((Stage.RETURNED, Stage.VOIDED)),
-                and_(Submission.revision_id != Revision.id, Submission.stage != Stage.REVIEWING),
-            )
-        )
+        .join(Revision, Revision.id == Item.latest_id)
+        .outerjoin(Submission, Submission.id == last)
+        .where(Item.unsubmitted)
         .order_by(Item.id)
-    ).all()
+        .options(defer(Submission.manifest), defer(Revision.content))
+    )
+    if person_id is not None:
+        written, put_up = aliased(Revision), aliased(Submission)
+        wrote = exists().where(written.item_id == Item.id, written.author == person_id)
+        submitted = exists().where(put_up.item_id == Item.id, put_up.submitted_by == person_id)
+        chosen = chosen.where(or_(wrote, submitted))
+    found = db.execute(chosen).all()
     items = [item.id for item, _, _ in found]
     in_force = _in_force(db, items)
     lines = []
@@ -419,6 +422,7 @@ def _public(db: Session) -> list[Public]:
         .where(Submission.stage == Stage.APPROVED, Submission.disclosure == Disclosure.PROACTIVE)
         .order_by(Submission.id.desc())
         .limit(LATEST)
+        .options(defer(Submission.manifest))
     )
     return [Public(one.item_id, number or "", title, one.closed_at) for one, number, title in db.execute(approved)]
 
@@ -505,9 +509,8 @@ def channels(rt: Runtime) -> list[ChannelLine]:
         for opened in rt.channels.values():
             status = db.get(ChannelStatus, opened.name) or ChannelStatus(failures=0, last_error="")
             mine = Delivery.channel == opened.name
-            due = db.scalar(select(func.count()).where(mine, Delivery.state == State.DUE)) or 0
-            trouble = (State.FAILED, State.IN_DOUBT, State.ON_HOLD)
-            waiting = db.scalar(select(func.count()).where(mine, Delivery.state.in_(trouble))) or 0
+            due = db.scalar(select(func.count()).where(mine, few(State.DUE))) or 0
+            waiting = db.scalar(select(func.count()).where(mine, few(State.FAILED))) or 0
             still_open = status.open_until if status.open_until and status.open_until > rt.now() else None
             lines.append(
                 ChannelLine(

@@ -1,18 +1,19 @@
 """Items as people look for them: a list with its filters, and one item with everything that was decided about it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, exists, func, or_, select
+from sqlalchemy.orm import Session, defer
 
 from config.settings import Person
 from pipeline import deputies
 from pipeline.decisions import Refused, review_role
 from pipeline.drafts import Draft, read_draft
 from pipeline.models import Approval, Delivery, Item, Revision, Ruling, Submission
+from pipeline.rows import few
 from pipeline.runtime import Runtime
 from pipeline.states import Stage, State
 
@@ -62,11 +63,23 @@ class Query:
     channel: str = ""
     state: State | None = None  # of one of its deliveries, on `channel` where that is given
 
+    @property
+    def by_delivery(self) -> bool:
+        return bool(self.channel or self.state)
+
+
+# Phases in which a list says whose turn it is, or why.
+TOLD = frozenset({Phase.REVIEWING, Phase.RETURNED, Phase.REFUSED, Phase.WITHDRAWN})
+MOST_BY_DELIVERY = 1000
+
 
 @dataclass(frozen=True)
 class Found:
+    """One page of a list. `bounded`: there are more than `total`, which can be reached by a narrower query only."""
+
     lines: tuple[Line, ...]
     total: int
+    bounded: bool = False
 
 
 def sees_all(rt: Runtime, person: Person) -> bool:
@@ -102,16 +115,21 @@ def require_item(rt: Runtime, item_id: int) -> None:
 
 
 def search(rt: Runtime, person: Person, query: Query, page: int = 1, size: int = 30) -> Found:
-    """The items that this person may see and that fit the query, the last changed first."""
-    latest = aliased(Revision)
-    numbers = select(func.max(Revision.number)).where(Revision.item_id == Item.id).scalar_subquery()
-    chosen = select(Item, latest).join(latest, and_(latest.item_id == Item.id, latest.number == numbers))
-    for condition in _conditions(rt, person, query, latest):
-        chosen = chosen.where(condition)
+    """The items that this person may see and that fit the query, the last changed first. Where deliveries are asked
+    for, no more than the first `MOST_BY_DELIVERY` items are found: these are counted one by one."""
+    listed = select(Item.latest_id).where(*_conditions(rt, person, query))
+    first = (page - 1) * size
     with rt.reading() as db:
-        total = db.scalar(select(func.count()).select_from(chosen.with_only_columns(Item.id).subquery())) or 0
-        rows = db.execute(chosen.order_by(latest.id.desc()).limit(size).offset((page - 1) * size)).all()
-        return Found(tuple(_line(rt, db, item, revision) for item, revision in rows), total)
+        if query.by_delivery:
+            listed = listed.order_by(Item.latest_id.desc()).limit(MOST_BY_DELIVERY + 1)
+            latest = list(db.scalars(listed))
+            found, total = latest[:MOST_BY_DELIVERY][first : first + size], len(latest)
+        else:
+            total = db.scalar(select(func.count()).select_from(listed.subquery())) or 0
+            listed = listed.order_by(Item.latest_id.desc()).limit(size).offset(first)
+            found = list(db.scalars(listed)) if first < total else []
+        bounded = query.by_delivery and total > MOST_BY_DELIVERY
+        return Found(tuple(_lines(rt, db, found)), min(total, MOST_BY_DELIVERY) if bounded else total, bounded)
 
 
 def line(rt: Runtime, item_id: int) -> Line:
@@ -120,122 +138,83 @@ def line(rt: Runtime, item_id: int) -> Line:
         item = db.get(Item, item_id)
         if item is None:
             raise Refused("item.unknown", item=str(item_id))
-        return _line(rt, db, item, _latest(db, item_id))
+        return _lines(rt, db, [item.latest_id])[0]
 
 
-def _conditions(rt: Runtime, person: Person, query: Query, latest: type[Revision]) -> list[ColumnElement[bool]]:
+def _conditions(rt: Runtime, person: Person, query: Query) -> list[ColumnElement[bool]]:
+    """By columns of `ix_item_list` only, and by deliveries."""
     wanted = visible(rt, person)
     conditions: list[ColumnElement[bool]] = [] if wanted is None else [wanted]
     for word in query.words.split():
         like = f"%{word.replace('/', '//').replace('%', '/%').replace('_', '/_')}%"
-        conditions.append(or_(latest.title.like(like, escape="/"), Item.index_number.like(like, escape="/")))
+        conditions.append(or_(Item.title.like(like, escape="/"), Item.index_number.like(like, escape="/")))
     if query.department:
         conditions.append(Item.department == query.department)
     if query.item_type:
-        conditions.append(latest.item_type == query.item_type)
+        conditions.append(Item.item_type == query.item_type)
     if query.author:
-        conditions.append(latest.author == query.author)
+        conditions.append(Item.author == query.author)
     if query.formed_from:
-        conditions.append(latest.formed_on >= query.formed_from)
+        conditions.append(Item.formed_on >= query.formed_from)
     if query.formed_to:
-        conditions.append(latest.formed_on <= query.formed_to)
+        conditions.append(Item.formed_on <= query.formed_to)
     if query.phase:
-        conditions.append(_in_phase(query.phase, latest))
-    if query.sent or query.channel or query.state:
-        delivery = [Delivery.item_id == Item.id]
-        if query.channel:
-            delivery.append(Delivery.channel == query.channel)
-        if query.state:
-            # Of a slot with recipients they are what counts: the slot itself is only their plan.
-            delivery += [Delivery.state == query.state, Delivery.expanded_at.is_(None)]
-        conditions.append(exists().where(*delivery))
+        conditions.append(Item.phase == query.phase.value)
+    if query.sent or query.by_delivery:
+        conditions.append(Item.sent.is_(True))
+    if query.by_delivery:
+        conditions.append(_delivered(rt, query.channel, query.state))
     return conditions
 
 
-def _in_phase(phase: Phase, latest: type[Revision]) -> ColumnElement[bool]:
-    """The same judgement as `_phase`, as a condition of the query."""
-    last = _last_submission().correlate(Item)
-
-    def staged(stage: Stage) -> ColumnElement[bool]:
-        return exists().where(Submission.item_id == Item.id, Submission.stage == stage)
-
-    approved, reviewing = staged(Stage.APPROVED), staged(Stage.REVIEWING)
-    ended = Submission.id == last.scalar_subquery()
-    current = exists().where(ended, Submission.revision_id == latest.id)
-    newer = ~exists().where(
-        Submission.item_id == Item.id, Submission.stage == Stage.APPROVED, Submission.revision_id == latest.id
-    )
-
-    def closed(stage: Stage) -> ColumnElement[bool]:
-        return and_(~approved, ~reviewing, current, exists().where(ended, Submission.stage == stage))
-
-    match phase:
-        case Phase.REVIEWING:
-            return reviewing
-        case Phase.APPROVED:
-            return and_(approved, ~reviewing, ~newer)
-        case Phase.CORRECTING:
-            return and_(approved, ~reviewing, newer)
-        case Phase.RETURNED:
-            return closed(Stage.RETURNED)
-        case Phase.REFUSED:
-            return closed(Stage.REFUSED)
-        case Phase.WITHDRAWN:
-            return closed(Stage.WITHDRAWN)
-        case Phase.DRAFT:
-            closes = (Phase.RETURNED, Phase.REFUSED, Phase.WITHDRAWN)
-            return and_(~approved, ~reviewing, *(~_in_phase(one, latest) for one in closes))
+def _delivered(rt: Runtime, channel: str, state: State | None) -> ColumnElement[bool]:
+    """A delivery of the item is in this state, or is there at all. What few are in comes from the index that has them
+    alone: whatever is looked for, most deliveries are confirmed."""
+    channels = (channel,) if channel else tuple(rt.channels)
+    on = Delivery.channel == channel if channel else Delivery.channel.in_(channels)
+    if state is None:
+        return exists().where(Delivery.item_id == Item.id, on)
+    # Of a slot with recipients they are what counts: the slot itself is only their plan.
+    chosen = [on, Delivery.state == state, Delivery.expanded_at.is_(None)]
+    if state is State.CONFIRMED:
+        return exists().where(Delivery.item_id == Item.id, *chosen)
+    return Item.id.in_(select(Delivery.item_id).where(*chosen, few(state)))
 
 
-def _last_submission() -> "Select[int]":
-    return select(func.max(Submission.id)).where(Submission.item_id == Item.id)
-
-
-def _latest(db: Session, item_id: int) -> Revision:
-    return db.scalars(
-        select(Revision).where(Revision.item_id == item_id).order_by(Revision.number.desc()).limit(1)
-    ).one()
-
-
-def _line(rt: Runtime, db: Session, item: Item, revision: Revision) -> Line:
-    submissions = db.scalars(
-        select(Submission).where(Submission.item_id == item.id).order_by(Submission.id.desc())
-    ).all()
-    phase, submission = _phase(submissions, revision.id)
-    turn = ""
-    if phase is Phase.REVIEWING and submission is not None:
-        given = db.scalar(select(func.count()).where(Approval.submission_id == submission.id)) or 0
-        turn = review_role(rt, given)
-    told = phase in (Phase.RETURNED, Phase.REFUSED, Phase.WITHDRAWN) and submission is not None
-    return Line(
-        item=item.id,
-        index_number=item.index_number or "",
-        title=revision.title,
-        item_type=revision.item_type,
-        department=item.department,
-        author=revision.author,
-        formed_on=revision.formed_on,
-        revision=revision.number,
-        changed_at=revision.created_at,
-        phase=phase,
-        turn=turn,
-        reason=submission.reason if told and submission is not None else "",
-    )
-
-
-def _phase(rows: Sequence[Submission], latest_id: int) -> tuple[Phase, Submission | None]:
-    """Where an item is by its submissions, the latest first; and the submission that says so."""
-    reviewing = next((one for one in rows if one.stage is Stage.REVIEWING), None)
-    if reviewing is not None:
-        return Phase.REVIEWING, reviewing
-    approved = next((one for one in rows if one.stage is Stage.APPROVED), None)
-    if approved is not None:
-        return (Phase.APPROVED if approved.revision_id == latest_id else Phase.CORRECTING), approved
-    last = rows[0] if rows else None
-    ends = {Stage.RETURNED: Phase.RETURNED, Stage.REFUSED: Phase.REFUSED, Stage.WITHDRAWN: Phase.WITHDRAWN}
-    if last is not None and last.revision_id == latest_id and last.stage in ends:
-        return ends[last.stage], last
-    return Phase.DRAFT, None
+def _lines(rt: Runtime, db: Session, latest: Collection[int]) -> list[Line]:
+    """The items with these latest revisions, the last one first."""
+    shown = select(Item, Revision).join(Revision, Revision.id == Item.latest_id).where(Item.latest_id.in_(latest))
+    rows = db.execute(shown.options(defer(Revision.content)).order_by(Item.latest_id.desc())).all()
+    asked = [item.id for item, _ in rows if item.phase in TOLD]
+    last = select(Submission.item_id, Submission.id, Submission.stage, Submission.reason)
+    submissions: dict[int, tuple[int, str]] = {}
+    for item_id, id, stage, reason in db.execute(last.where(Submission.item_id.in_(asked)).order_by(Submission.id)):
+        if stage.value in TOLD:  # phase and stage are called alike; an item has one open, or ended with the last
+            submissions[item_id] = (id, reason)
+    given = select(Approval.submission_id, func.count()).group_by(Approval.submission_id)
+    given = given.where(Approval.submission_id.in_([id for id, _ in submissions.values()]))
+    approvals = {id: count for id, count in db.execute(given)}  # noqa: C416  (a Row is no pair)
+    lines = []
+    for item, revision in rows:
+        phase = Phase(item.phase)
+        id, reason = submissions.get(item.id, (0, ""))
+        lines.append(
+            Line(
+                item=item.id,
+                index_number=item.index_number or "",
+                title=revision.title,
+                item_type=revision.item_type,
+                department=item.department,
+                author=revision.author,
+                formed_on=revision.formed_on,
+                revision=revision.number,
+                changed_at=revision.created_at,
+                phase=phase,
+                turn=review_role(rt, approvals.get(id, 0)) if phase is Phase.REVIEWING else "",
+                reason=reason if phase is not Phase.REVIEWING else "",
+            )
+        )
+    return lines
 
 
 @dataclass(frozen=True)
@@ -311,7 +290,7 @@ def history(rt: Runtime, item_id: int) -> History:
             given = Given(one.role, one.person, one.at, one.on_behalf_of, one.recorded_by, one.scan_sha256)
             approvals.setdefault(one.submission_id, []).append(given)
         return History(
-            line=_line(rt, db, item, revisions[0]),
+            line=_lines(rt, db, [item.latest_id])[0],
             draft=read_draft(db, revisions[0]),
             versions=tuple(Version(one.number, one.author, one.created_at, one.title) for one in revisions),
             rounds=tuple(

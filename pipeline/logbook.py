@@ -104,6 +104,8 @@ def _worded(rt: Runtime, spoken: Mapping[str, str], names: staff.Names, name: st
             return rt.channels[text].section.label if text in rt.channels else text
         case "roles" | "level":
             return "、".join(spoken.get(f"role.{one}", one) for one in text.split())
+        case "what":
+            return spoken.get(f"arranged.{text}", text)
         case "signed":
             return spoken.get(f"did.{text}", text)
         case "class":

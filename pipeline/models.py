@@ -82,15 +82,33 @@ class Counter(Base):
 
 
 class Item(Base):
-    """A piece of information. `id` is the N of its permanent short address `/i/N`."""
+    """A piece of information. `id` is the N of its permanent short address `/i/N`. Below `index_number`: what lists ask
+    for, as `pipeline.listing` keeps it."""
 
     __tablename__ = "item"
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (
+        # All that a list filters by: it is walked from its end, and the table itself is not read.
+        Index("ix_item_list", "latest_id", "department", "created_by", "item_type", "author", "formed_on", "phase",
+              "sent", "title", "index_number"),
+        Index("ix_item_unsubmitted", "id", sqlite_where=text("unsubmitted = 1"), postgresql_where=text("unsubmitted")),
+        Index("ix_item_open", "formed_on", sqlite_where=text("phase IN ('draft', 'returned', 'reviewing')"),
+              postgresql_where=text("phase IN ('draft', 'returned', 'reviewing')")),
+        {"sqlite_autoincrement": True},
+    )  # fmt: skip
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     department: Mapped[str] = mapped_column(String(40))
     created_by: Mapped[str] = mapped_column(String(40))
     created_at: Mapped[datetime] = mapped_column(UTCTime)
     index_number: Mapped[str | None] = mapped_column(String(80), unique=True)
+
+    latest_id: Mapped[int] = mapped_column(BigId, server_default="0")  # its latest revision
+    title: Mapped[str] = mapped_column(String(200), server_default="")  # as far as it is searched
+    item_type: Mapped[str] = mapped_column(String(40), server_default="")
+    author: Mapped[str] = mapped_column(String(40), server_default="")
+    formed_on: Mapped[date] = mapped_column(Date, server_default="1970-01-01")
+    phase: Mapped[str] = mapped_column(String(20), server_default="draft")  # pipeline.items.Phase
+    unsubmitted: Mapped[bool] = mapped_column(server_default=text("false"))  # its latest text waits for its author
+    sent: Mapped[bool] = mapped_column(server_default=text("false"))  # there is a slot of it
 
 
 class Blob(Base):
@@ -230,6 +248,9 @@ class Delivery(Base):
         Index("ix_delivery_trouble", "channel", "id",
               sqlite_where=text("state IN ('failed', 'in_doubt', 'on_hold')"),
               postgresql_where=text("state IN ('failed', 'in_doubt', 'on_hold')")),
+        Index("ix_delivery_settled", "channel", "item_id",
+              sqlite_where=text("state IN ('accepted', 'skipped') AND expanded_at IS NULL"),
+              postgresql_where=text("state IN ('accepted', 'skipped') AND expanded_at IS NULL")),
         Index("ix_delivery_slot", "slot_id", "state", sqlite_where=text("slot_id IS NOT NULL"),
               postgresql_where=text("slot_id IS NOT NULL")),
         CheckConstraint("recipient = '' OR slot_id IS NOT NULL", name="recipient_below_slot"),
@@ -337,6 +358,10 @@ class Posting(Base):
     """A printed notice on a board: who posted it where and when, who took it down (domain: life of a printout)."""
 
     __tablename__ = "posting"
+    __table_args__ = (
+        Index("ix_posting_hanging", "down_due", "delivery_id", "generation", sqlite_where=text("removed_at IS NULL"),
+              postgresql_where=text("removed_at IS NULL")),
+    )  # fmt: skip
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), index=True)
     generation: Mapped[int]
@@ -393,6 +418,8 @@ class AuditLine(Base):
     """One line for each decision (操作日志). Never changed: the database refuses."""
 
     __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_person", "person", "id"), Index("ix_audit_decision", "decision", "id"),
+                      Index("ix_audit_at", "at"))  # fmt: skip
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     at: Mapped[datetime] = mapped_column(UTCTime)
     person: Mapped[str] = mapped_column(String(40))
@@ -579,7 +606,7 @@ class DeliveryCount(Base):
     out, in the office's zone; `state`: of `State`, or *withdrawn*."""
 
     __tablename__ = "delivery_count"
-    __table_args__ = (Index("ix_delivery_count_day", "day"),)
+    __table_args__ = (Index("ix_delivery_count_day", "day", "department", "channel", "state", "count"),)
     block: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
     day: Mapped[date] = mapped_column(Date, primary_key=True)
     department: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -679,6 +706,19 @@ class OptIn(Base):
     try_after: Mapped[datetime | None] = mapped_column(UTCTime)
     tries: Mapped[int] = mapped_column(default=0)
     confirmed_at: Mapped[datetime | None] = mapped_column(UTCTime)
+
+
+class StoredReply(Base):
+    """An SMS that somebody sent back, and not to be told no more. `address`: masked, the number itself is not kept;
+    `item_id`: what the sender had last been told of. Deleted after `pipeline.replies.KEPT`."""
+
+    __tablename__ = "reply"
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    channel: Mapped[str] = mapped_column(String(40))
+    address: Mapped[str] = mapped_column(String(200))
+    text: Mapped[str] = mapped_column(Text)
+    item_id: Mapped[int | None] = mapped_column(ForeignKey("item.id"))
+    received_at: Mapped[datetime] = mapped_column(UTCTime, index=True)
 
 
 class ColumnStanding(Base):

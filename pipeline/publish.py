@@ -18,10 +18,24 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import BindParameter, Table, and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    FromClause,
+    Table,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.sql.dml import Insert, ReturningInsert, ReturningUpdate
 
 from channels.contract import (
     Call,
@@ -39,9 +53,9 @@ from channels.contract import (
 from pipeline import reports, subscriptions
 from pipeline.claim import Claimed, Due, lease, look
 from pipeline.database import insert_for
-from pipeline.models import Attempt, AttemptEnd, ChannelStatus, Delivery, Suppression
+from pipeline.models import Attempt, AttemptEnd, ChannelStatus, Delivery, StoredReport, Suppression
 from pipeline.renditions import load_renditions
-from pipeline.rows import Line, apply, channel_status, follow_slots, lock_these, read_lines, standing, write_lines
+from pipeline.rows import Line, apply, channel_status, follow_slots, read_lines, standing, write_lines
 from pipeline.runtime import Opened, Runtime
 from pipeline.states import Result, State, after_result, breaker, move
 
@@ -151,13 +165,12 @@ class _Round:
             return 0, 0  # all are on their way
 
         def commit(db: Session) -> tuple[list[Begun], list[Claimed], int]:
-            if wave or later:  # else `record` locks all there is
-                ids = [end.begun.row.id for end in finished] + [row.id for row in wave]
-                lock_these(db, ids + [row.id for row, _ in later])
+            concerned = [*(end.begun.row for end in finished), *wave, *(row for row, _ in later)]
+            lines = read_lines(db, [row.id for row in concerned]) if concerned else {}  # all locked, in the one order
             if later:
                 _put_off(rt, db, later)
             if finished:
-                record(rt, db, opened, finished)
+                record(rt, db, opened, finished, lines)
             leased, settled = lease(rt, db, opened, due) if due else ([], 0)
             opening = [*wave, *leased] if at_once else wave
             return open_attempts(rt, db, opened, opening) if opening else [], leased, settled
@@ -394,7 +407,7 @@ def facts_of_sending(rt: Runtime, opened: Opened, row: Claimed, first_tried_at: 
     list, and a name for this effect that nobody else can make up."""
     facts = {"posting_date": first_tried_at.astimezone(rt.settings.zone).date().isoformat()}
     if opened.adapter.addressed:
-        facts["unsubscribe"] = subscriptions.unsubscribe_address(rt, opened.name, row.recipient)
+        facts["unsubscribe"] = subscriptions.unsubscribe_address(rt, opened.name, row.recipient, row.item_id)
         facts["effect"] = reports.effect(rt, opened.name, row.item_id, row.generation, row.recipient)
     return facts
 
@@ -406,6 +419,7 @@ _AT: BindParameter[datetime] = bindparam("at", type_=Delivery.wanted_at.type)
 _THESE: BindParameter[Sequence[int]] = bindparam("ids", expanding=True)
 _TABLE = cast(Table, Delivery.__table__)
 _ROW = _TABLE.c
+_ATTEMPTS = cast(Table, Attempt.__table__)
 
 
 @cache
@@ -429,16 +443,41 @@ def _opening(addressed: bool) -> ReturningUpdate[Any]:
             first_tried_at=func.coalesce(_ROW.first_tried_at, _AT),
             last_tried_at=_AT,
         )
-        .returning(_ROW.id, _ROW.attempts)
+        .returning(_ROW.id, _ROW.attempts, _ROW.generation, _ROW.wanted_id)
     )
 
 
-_NOTE = insert(cast(Table, Attempt.__table__)).from_select(
-    ["delivery_id", "number", "generation", "rendition_id", "started_at", "worker"],
-    select(_ROW.id, _ROW.attempts, _ROW.generation, _ROW.wanted_id, _AT, bindparam("worker")).where(
-        _ROW.id.in_(_THESE)
-    ),
-)
+def _noting(source: FromClause) -> Insert:
+    """The lines of attempts, from rows of deliveries that hold their numbers."""
+    row = source.c
+    return insert(_ATTEMPTS).from_select(
+        ["delivery_id", "number", "generation", "rendition_id", "started_at", "worker"],
+        select(row.id, row.attempts, row.generation, row.wanted_id, _AT, bindparam("worker")).where(row.id.in_(_THESE)),
+    )
+
+
+_NOTE = _noting(_TABLE)
+
+
+@cache
+def _opening_and_noting(addressed: bool) -> ReturningInsert[Any]:
+    """Both in one statement, for PostgreSQL: each is a round trip."""
+    noting = _noting(_opening(addressed).cte("begun"))
+    return noting.returning(_ATTEMPTS.c.delivery_id.label("id"), _ATTEMPTS.c.number.label("attempts"))
+
+
+@cache
+def _ending(channel: str) -> ReturningInsert[Any]:
+    """One statement for all ends of a chunk. It tells what recording must know besides: whether a report on a row is
+    waiting (read after the rows were locked: `reports`), and how the channel is."""
+    # In words, since SQLAlchemy leaves the tables' names out of what SQLite returns.
+    its_own = text("report.delivery_id = attempt_end.delivery_id AND report.applied_at IS NULL")
+    waiting = exists(select(literal_column("1")).select_from(StoredReport).where(its_own))
+    kept = (ChannelStatus.failures, ChannelStatus.last_success_at)
+    return insert(cast(Table, AttemptEnd.__table__)).returning(
+        waiting.label("reported"),
+        *(select(one).where(ChannelStatus.channel == channel).scalar_subquery().label(one.key) for one in kept),
+    )
 
 
 def _put_off(rt: Runtime, db: Session, later: Sequence[tuple[Claimed, float]]) -> None:
@@ -465,13 +504,15 @@ def open_attempts(rt: Runtime, db: Session, opened: Opened, rows: Sequence[Claim
     for row in rows:
         alike.setdefault((row.lease_token, row.generation), []).append(row.id)
     numbers: dict[int, int] = {}
+    connection, addressed = db.connection(), opened.adapter.addressed
+    noted = {"at": now, "worker": f"{socket.gethostname()}:{os.getpid()}"}
+    at_once = connection.dialect.name == "postgresql"  # SQLite writes one table a statement
+    opening = _opening_and_noting(addressed) if at_once else _opening(addressed)
     for (token, generation), ids in alike.items():
-        how = {"ids": ids, "token": token, "of": generation, "live": now + opened.traits.call_limit, "at": now}
-        opening = _opening(opened.adapter.addressed)
-        numbers |= {row.id: row.attempts for row in db.connection().execute(opening, how)}
-    if numbers:
-        noted = {"ids": list(numbers), "at": now, "worker": f"{socket.gethostname()}:{os.getpid()}"}
-        db.connection().execute(_NOTE, noted)
+        how = {"ids": ids, "token": token, "of": generation, "live": now + opened.traits.call_limit, **noted}
+        numbers |= {row.id: row.attempts for row in connection.execute(opening, how)}
+    if numbers and not at_once:
+        connection.execute(_NOTE, {"ids": list(numbers), **noted})
     if len(numbers) < len(rows):
         tokens = {row.lease_token for row in rows}
         mine = and_(Delivery.id.in_(by_id), Delivery.lease_token.in_(tokens), ~Delivery.call_open)
@@ -494,26 +535,27 @@ def open_attempts(rt: Runtime, db: Session, opened: Opened, rows: Sequence[Claim
     return [Begun(by_id[id], numbers[id], now) for id in sorted(numbers)]
 
 
-def record(rt: Runtime, db: Session, opened: Opened, ended: Sequence[Ended]) -> None:
-    """Add each attempt's end, and move each row to where that end leads. Late ends find their rows gone on."""
+def record(
+    rt: Runtime, db: Session, opened: Opened, ended: Sequence[Ended], lines: Mapping[int, Line] | None = None
+) -> None:
+    """Add each attempt's end, and move each row to where that end leads. Late ends find their rows gone on. `lines`:
+    their rows, where the transaction has read them (with others, since locks are taken in one order)."""
     now = rt.now()
-    rows = {row.id: row for row in read_lines(db, [end.begun.row.id for end in ended])}
+    rows = lines if lines is not None else read_lines(db, [end.begun.row.id for end in ended])
     moved: dict[int, tuple[Line, int]] = {}
-    db.connection().execute(
-        insert(AttemptEnd).returning(AttemptEnd.id),  # so it is one statement for all, not one for each
-        [
-            {
-                "delivery_id": end.begun.row.id,
-                "number": end.begun.number,
-                "at": now,
-                "result": end.result,
-                "reference": end.reference,
-                "evidence": end.evidence,
-                "error": end.error,
-            }
-            for end in ended
-        ],
-    )
+    ends = [
+        {
+            "delivery_id": end.begun.row.id,
+            "number": end.begun.number,
+            "at": now,
+            "result": end.result,
+            "reference": end.reference,
+            "evidence": end.evidence,
+            "error": end.error,
+        }
+        for end in ended
+    ]
+    beside = db.connection().execute(_ending(opened.name), ends).all()
     for end in ended:
         row = rows[end.begun.row.id]
         verdict = after_result(
@@ -536,11 +578,12 @@ def record(rt: Runtime, db: Session, opened: Opened, ended: Sequence[Ended]) -> 
         moved[row.id] = row, end.begun.number
     write_lines(db, moved.values())
     unsent = (State.DUE, State.FAILED)  # nothing else follows its slot, and nearly all of a chunk was sent
-    follow_slots(db, [row.id for row in rows.values() if row.slot_id is not None and row.state in unsent])
-    if opened.traits.evidence.reported and reports.waiting(db, rows):
-        reports.settle(rt, db, list(rows))
+    mine = [rows[end.begun.row.id] for end in ended]
+    follow_slots(db, [row.id for row in mine if row.slot_id is not None and row.state in unsent])
+    if opened.traits.evidence.reported and any(one.reported for one in beside):
+        reports.settle(rt, db, [row.id for row in mine])
     _suppress(db, opened, [end.begun.row.recipient for end in ended if end.gone], now)
-    _note_health(db, opened, ended, now)
+    _note_health(db, opened, ended, (beside[0].failures, beside[0].last_success_at), now)
 
 
 def _suppress(db: Session, opened: Opened, gone: Sequence[str], now: datetime) -> None:
@@ -549,13 +592,11 @@ def _suppress(db: Session, opened: Opened, gone: Sequence[str], now: datetime) -
         db.execute(insert_for(db, Suppression).on_conflict_do_nothing(), lines)
 
 
-_HEALTH = select(ChannelStatus.failures, ChannelStatus.last_success_at).where(
-    ChannelStatus.channel == bindparam("channel")
-)
-
-
-def _note_health(db: Session, opened: Opened, ended: Sequence[Ended], now: datetime) -> None:
-    """Keep what the breaker and a person want to know of a channel; written only when it says something new."""
+def _note_health(
+    db: Session, opened: Opened, ended: Sequence[Ended], kept: tuple[int | None, datetime | None], now: datetime
+) -> None:
+    """Keep what the breaker and a person want to know of a channel; written only when it says something new. `kept`:
+    failures in a row and last success, as they stand."""
     errors = [
         end
         for end in ended
@@ -564,10 +605,9 @@ def _note_health(db: Session, opened: Opened, ended: Sequence[Ended], now: datet
     answered = any(end.only_this or end.result in (Result.ACCEPTED, Result.REJECTED) for end in ended)
     if not errors and not answered:
         return  # a line that broke, or a call that was not begun, says neither
-    if not errors:
-        kept = db.connection().execute(_HEALTH, {"channel": opened.name}).first()
-        if kept and not kept.failures and kept.last_success_at and now - kept.last_success_at <= _FRESH:
-            return
+    failures, last_success_at = kept
+    if not errors and not failures and last_success_at and now - last_success_at <= _FRESH:
+        return
     status = channel_status(db, opened.name, lock=bool(errors))
     if answered:
         status.failures, status.open_until, status.last_success_at = 0, None, now

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import case, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session, aliased, defer
 
 from channels.contract import Evidence
 from pipeline.arrangement import numbers
@@ -75,22 +75,20 @@ def matrix(rt: Runtime, items: Collection[int] | None = None, most: int = 500) -
 
 def _cells(rt: Runtime, db: Session, items: Collection[int] | None, most: int) -> list[Cell]:
     if items is None:
-        items = db.scalars(select(Delivery.item_id).distinct().order_by(Delivery.item_id.desc()).limit(most)).all()
+        items = db.scalars(select(Item.id).where(Item.sent).order_by(Item.id.desc()).limit(most)).all()
     wanted, held = aliased(StoredRendition), aliased(StoredRendition)
     wanted_revision, held_revision = aliased(Revision), aliased(Revision)
-    latest = select(Revision.item_id, func.max(Revision.number).label("number"))
-    newest = latest.where(Revision.item_id.in_(items)).group_by(Revision.item_id).subquery()
     rows = db.execute(
         select(Delivery, Item, Revision, wanted_revision.number, held_revision.number)
         .join(Item, Item.id == Delivery.item_id)
-        .join(newest, newest.c.item_id == Delivery.item_id)
-        .join(Revision, (Revision.item_id == newest.c.item_id) & (Revision.number == newest.c.number))
+        .join(Revision, Revision.id == Item.latest_id)
         .outerjoin(wanted, wanted.id == Delivery.wanted_id)
         .outerjoin(wanted_revision, wanted_revision.id == wanted.revision_id)
         .outerjoin(held, held.id == Delivery.held_id)
         .outerjoin(held_revision, held_revision.id == held.revision_id)
         .where(Delivery.item_id.in_(items), Delivery.recipient == "")
         .order_by(Delivery.item_id)
+        .options(defer(Revision.content))
     ).all()
     plans = _counts(db, [row[0].id for row in rows if row[0].expanded_at is not None])
     order = {name: place for place, name in enumerate(rt.channels)}

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from channels.contract import Evidence, Report
@@ -106,18 +106,6 @@ def settle_waiting(rt: Runtime) -> int:
         with rt.writing() as db:
             settle(rt, db, waiting)
     return len(waiting)
-
-
-_WAITING = (
-    select(StoredReport.id)
-    .where(StoredReport.delivery_id.in_(bindparam("ids", expanding=True)), StoredReport.applied_at.is_(None))
-    .limit(1)
-)
-
-
-def waiting(db: Session, ids: Collection[int]) -> bool:
-    """Is there a report on these deliveries that was not applied? Ask with them locked."""
-    return db.connection().execute(_WAITING, {"ids": list(ids)}).first() is not None
 
 
 def settle(rt: Runtime, db: Session, ids: Collection[int]) -> None:

@@ -12,8 +12,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session, load_only
 
 from channels.contract import Evidence, File, Finding, Rendition, Severity, Unrenderable
 from config.settings import Person
@@ -25,8 +25,10 @@ from pipeline.models import (
     Approval,
     Delivery,
     Item,
+    Referral,
     Revision,
     StoredDepartment,
+    StoredIssue,
     StoredPerson,
     StoredRendition,
     Submission,
@@ -263,8 +265,9 @@ def _approve_with(
         turn = _turn(rt, db, actor, item, Decision.APPROVE)
         submission, given = turn.submission, turn.given
         _seen(db, submission, hash)
-        referrals.require_answered(db, submission.id)
-        stood_in_for = _stood_in_for(actor, _apart(db, actor, turn))
+        if turn.asked:
+            referrals.require_answered(db, submission.id)
+        stood_in_for = _stood_in_for(actor, _apart(actor, turn))
         level = len(given)
         role = review_role(rt, level)
         approval = Approval(submission_id=submission.id, level=level, role=role, person=actor.person.id)
@@ -278,14 +281,15 @@ def _approve_with(
         _audit_review(rt, db, actor, recorded, Decision.APPROVE, item_id, facts)
         channels: list[str] = []
         if last:
-            planned = sources.send_at(db, item_id)
+            planned = turn.planned
             if planned is not None:  # it is an issue of the newsletter
                 sources.require_current(db, item_id, read_issue(db.get_one(Revision, submission.revision_id)))
             if turn.in_force is not None:
                 close(rt, turn.in_force, Stage.SUPERSEDED)
                 db.flush()
             close(rt, submission, Stage.APPROVED)
-            stored = db.scalars(select(StoredRendition).where(StoredRendition.submission_id == submission.id))
+            chosen = select(StoredRendition).where(StoredRendition.submission_id == submission.id)
+            stored = db.scalars(chosen.options(load_only(StoredRendition.channel, StoredRendition.digest)))
             renditions = {rendition.channel: rendition for rendition in stored}
             late = sources.approved_late(rt, planned, submission) if planned is not None else ()
             # What is not in force is in no issue.
@@ -319,7 +323,7 @@ def _end_review(
             submission.recorded_by, submission.scan_sha256 = recorded.by.person.id, recorded.paper.scan.sha256
         name = turn.names[0]
         if name.id != actor.person.id:  # a reviewer may send back even what they had a part in; a deputy had none
-            name = _apart(db, actor, turn)
+            name = _apart(actor, turn)
         close(rt, submission, stage, reason)
         submission.closed_by = actor.person.id
         facts = {"hash": submission.hash, "reason": reason, **_named(_stood_in_for(actor, name))}
@@ -412,13 +416,17 @@ def consequences(rt: Runtime, item_id: int) -> list[Effect]:
 
 @dataclass(frozen=True)
 class _Turn:
-    """A submission under review, what is in force meanwhile, the approvals given so far, and in whose names it is the
-    actor's turn: their own, or as a deputy."""
+    """A submission under review, what is in force meanwhile, the approvals given so far, in whose names it is the
+    actor's turn (their own, or as a deputy), who wrote or submitted; whether somebody outside is `asked` and has not
+    answered; `planned`: when it goes out by the newsletter's calendar, None: it is no issue."""
 
     submission: Submission
     in_force: Submission | None
     given: Sequence[Approval]
     names: Sequence[Person]
+    authors: Collection[str]
+    asked: bool
+    planned: datetime | None
 
 
 # ── parts of decisions ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -427,10 +435,6 @@ class _Turn:
 def _latest(db: Session, item_id: int) -> tuple[Revision, Draft]:
     revision = latest_revision(db, item_id)
     return revision, read_draft(db, revision)
-
-
-def _approvals(db: Session, submission: Submission) -> Sequence[Approval]:
-    return db.scalars(select(Approval).where(Approval.submission_id == submission.id).order_by(Approval.level)).all()
 
 
 def _choose(
@@ -492,17 +496,27 @@ def _choose(
 def _turn(rt: Runtime, db: Session, actor: Actor, item: Item, decision: Decision) -> _Turn:
     """The submission under review, if it is this actor's turn."""
     stages = (Stage.REVIEWING, Stage.APPROVED)
-    chosen = select(Submission).where(Submission.item_id == item.id, Submission.stage.in_(stages))
-    found = {submission.stage: submission for submission in db.scalars(chosen)}
+    authors = select(func.aggregate_strings(Revision.author, " ")).where(Revision.item_id == item.id).scalar_subquery()
+    planned = select(StoredIssue.send_at).where(StoredIssue.item_id == item.id).scalar_subquery()
+    asked = exists().where(Referral.submission_id == Submission.id, Referral.answered_at.is_(None))
+    rows = db.execute(  # all in one: each question is a round trip while the item is locked
+        select(Submission, Approval, asked.label("asked"), authors.label("authors"), planned.label("planned"))
+        .outerjoin(Approval, Approval.submission_id == Submission.id)
+        .where(Submission.item_id == item.id, Submission.stage.in_(stages))
+        .order_by(Approval.level)
+    ).all()
+    found: dict[Stage, Submission] = {row.Submission.stage: row.Submission for row in rows}
     submission = found.get(Stage.REVIEWING)
     if submission is None:
         raise Refused("review.nothing_waiting")
-    given = _approvals(db, submission)
+    mine = [row for row in rows if row.Submission is submission]
+    given = [row.Approval for row in mine if row.Approval is not None]
     role = review_role(rt, len(given))
     own = entitled(actor.person, role, item.department)  # then they need to stand in for nobody
     represents = [] if own else deputies.stands_in_for(rt, db, actor.person)
     if names := deputies.in_whose_name(actor.person, represents, role, item.department):
-        return _Turn(submission, found.get(Stage.APPROVED), given, names)
+        wrote = {*mine[0].authors.split(), submission.submitted_by}
+        return _Turn(submission, found.get(Stage.APPROVED), given, names, wrote, mine[0].asked, mine[0].planned)
     if not any(role in one.roles for one in (actor.person, *represents)):
         raise Refused("decision.not_permitted", person=actor.person.name, decision=decision, roles=role)
     everybody = [staff.read_person(row) for row in db.scalars(select(StoredPerson).where(StoredPerson.active))]
@@ -525,18 +539,15 @@ def _seen(db: Session, submission: Submission, hash: str) -> None:
     raise Refused("review.wrong_hash", item=str(submission.item_id))
 
 
-def _apart(db: Session, actor: Actor, turn: _Turn) -> Person:
+def _apart(actor: Actor, turn: _Turn) -> Person:
     """Author of any revision, submitter, officer and leader are different persons (domain: review separation), and so
     are those in whose names they act. Returns in whose name the actor does."""
-    submission = turn.submission
-    authors = {*db.scalars(select(Revision.author).where(Revision.item_id == submission.item_id))}
-    authors.add(submission.submitted_by)
     reviewers = {name for approval in turn.given for name in (approval.person, approval.on_behalf_of)}
-    if actor.person.id in authors:
+    if actor.person.id in turn.authors:
         raise Refused("review.own_item", person=actor.person.name)
     if actor.person.id in reviewers:
         raise Refused("review.same_person", person=actor.person.name)
-    name = deputies.apart(turn.names, authors | reviewers)
+    name = deputies.apart(turn.names, {*turn.authors, *reviewers})
     if name is None:
         represented = "、".join(one.name for one in turn.names)
         raise Refused("review.represented_involved", person=actor.person.name, represented=represented)

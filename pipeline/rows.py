@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Table, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, func, select, text, update
 from sqlalchemy.orm import Session, aliased
 
 from channels.contract import Evidence
@@ -56,7 +56,6 @@ _READ_LINES = (
     .order_by(_TABLE.c.id)
     .with_for_update(key_share=True)
 )
-_LOCK = select(_TABLE.c.id).where(_THESE).order_by(_TABLE.c.id).with_for_update(key_share=True)
 _ANSWER = (
     select(AttemptEnd.reference)
     .where(AttemptEnd.delivery_id == _TABLE.c.id, AttemptEnd.number == bindparam("attempt"), AttemptEnd.reference != "")
@@ -70,9 +69,9 @@ _WRITE_LINES = (
 )
 
 
-def read_lines(db: Session, ids: Collection[int]) -> list[Line]:
-    """The lines of these rows, locked like `locked`."""
-    return [Line(*row) for row in db.connection().execute(_READ_LINES, {"ids": list(ids)})]
+def read_lines(db: Session, ids: Collection[int]) -> dict[int, Line]:
+    """The lines of these rows by id, locked like `locked`."""
+    return {row.id: Line(*row) for row in db.connection().execute(_READ_LINES, {"ids": list(ids)})}
 
 
 def write_lines(db: Session, moved: Collection[tuple[Line, int]]) -> None:
@@ -105,10 +104,20 @@ def lock(db: Session, *rows: ColumnElement[bool]) -> None:
     db.execute(select(Delivery.id).where(*rows).order_by(Delivery.id).with_for_update(key_share=True))
 
 
-def lock_these(db: Session, ids: Collection[int]) -> None:
-    """The same by id."""
-    if db.get_bind().dialect.name != "sqlite":
-        db.connection().execute(_LOCK, {"ids": list(ids)})
+TROUBLE = (State.FAILED, State.IN_DOUBT, State.ON_HOLD)  # waits for a person
+_FEW = {
+    **dict.fromkeys(TROUBLE, "delivery.state IN ('failed', 'in_doubt', 'on_hold')"),
+    **dict.fromkeys((State.ACCEPTED, State.SKIPPED),
+                    "delivery.state IN ('accepted', 'skipped') AND delivery.expanded_at IS NULL"),
+    State.DUE: "delivery.state = 'due'",
+    State.SENDING: "delivery.state = 'sending'",
+}  # fmt: skip
+
+
+def few(state: State) -> ColumnElement[bool]:
+    """Said beside a condition on the state: the very words of the partial index that has such rows, without which
+    SQLite does not use it. Confirmed ones are not few."""
+    return cast(ColumnElement[bool], text(_FEW[state]))
 
 
 def standing(row: Delivery | Line) -> Standing:

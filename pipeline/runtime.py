@@ -11,9 +11,12 @@ from sqlalchemy.orm import Session
 from channels.contract import Channel
 from channels.registry import open_channel
 from config.settings import ChannelSection, Settings
-from pipeline import database
+from pipeline import database, listing
+from pipeline.rescue import stage
 from pipeline.states import Traits
 from pipeline.wake import Wake
+
+listing.register()
 
 
 @dataclass(frozen=True)
@@ -57,5 +60,7 @@ def open_channels(settings: Settings) -> dict[str, Opened]:
 
 
 def open_runtime(settings: Settings) -> Runtime:
+    """Raises ConfigError where there is no whole ledger, or a channel cannot be opened."""
+    stage.require_ledger(settings.data)
     engine = database.open_engine(settings.database_url)
     return Runtime(settings, engine, open_channels(settings), Wake(settings.broker_url))

@@ -21,9 +21,10 @@ from sqlalchemy.orm import Session
 
 from channels.contract import Call, ChannelError, DeliveryError, Office, Unavailable
 from config.settings import GroupSection, SubscriptionSection
+from pipeline import audience, replies
 from pipeline.database import insert_for
 from pipeline.decisions import Refused
-from pipeline.models import ChannelStatus, OptIn, Subscriber, SubscriberGroup, Suppression
+from pipeline.models import ChannelStatus, Delivery, OptIn, StoredRendition, Subscriber, SubscriberGroup, Suppression
 from pipeline.rescue.hold import unfinished
 from pipeline.runtime import Opened, Runtime
 from pipeline.states import backoff
@@ -39,7 +40,6 @@ ROUND_SECONDS = 50.0
 SOURCE = "网上订阅（本人确认）"  # of the consent, as the office reads it
 BY_PAGE, BY_SMS = "本人在网页上退订", "本人回复短信退订"  # why an address is on the suppression list
 _OPT_OUT_WORDS = frozenset({"R", "T", "TD", "退订"})  # domain: SMS
-_CHARSETS = ("utf-8", "utf-16-be", "gb18030")  # in which gateways hand a text on
 
 
 # ── tokens ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -83,18 +83,111 @@ def _veil(rt: Runtime, purpose: str, mark: bytes, content: bytes) -> bytes:
 # ── leaving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def unsubscribe_address(rt: Runtime, channel: str, address: str) -> str:
-    """Where a POST ends what this (normalised) address is told on this channel, for ever (RFC 8058). Nothing is stored
-    for it, and no address can be read in it."""
-    return f"{rt.settings.inbound_url}/u/{_seal(rt, 'unsubscribe', channel, address)}"
+@dataclass(frozen=True)
+class Leaving:
+    """What somebody leaves with the address in a message. `address`: masked. `groups`: names of those that the message
+    was sent to; none: everything on this channel. `others`: names of what else they chose and are told of all the same.
+    `done`: they left."""
+
+    channel: str
+    address: str
+    groups: tuple[str, ...]
+    others: tuple[str, ...]
+    done: bool
 
 
-def read_token(rt: Runtime, token: str) -> tuple[str, str] | None:
-    """Channel and address that an unsubscribe token names; None when it is none of ours."""
+def unsubscribe_address(rt: Runtime, channel: str, address: str, item_id: int | None = None) -> str:
+    """Where a POST takes this (normalised) address off the list that sent this item (RFC 8058), for ever. Nothing is
+    stored for it, and no address can be read in it. Without an item: off all there is on this channel."""
+    item = [str(item_id)] if item_id is not None else []
+    return f"{rt.settings.inbound_url}/u/{_seal(rt, 'unsubscribe', channel, address, *item)}"
+
+
+def read_token(rt: Runtime, token: str) -> tuple[str, str, int | None] | None:
+    """Channel, address and item that an unsubscribe token names; None when it is none of ours."""
     match _unseal(rt, "unsubscribe", token):
         case (channel, address) if channel in rt.channels:
-            return channel, address
+            return channel, address, None
+        case (channel, address, item) if channel in rt.channels:
+            return channel, address, int(item)
     return None
+
+
+def leaving(rt: Runtime, token: str) -> Leaving:
+    """What this address would end. Nothing is changed. Raises Refused when it is none of ours."""
+    channel, address, item = _named_by(rt, token)
+    with rt.reading() as db:
+        lists = _lists(rt, db, channel, address, item)
+        out = db.get(Suppression, (channel, address)) is not None
+    return _leaving(rt, channel, address, lists, done=out or (lists is not None and not lists.left))
+
+
+def leave(rt: Runtime, token: str, everything: bool = False) -> Leaving:
+    """Whoever chose several groups leaves those that the message was sent to, and is told of the others all the same:
+    that is the list which sent it (RFC 8058, 1). Everybody else, and with `everything`, leaves the channel and goes on
+    the suppression list. Twice is once. Raises Refused when the address is none of ours."""
+    channel, address, item = _named_by(rt, token)
+    if not everything:
+        with rt.writing() as db:
+            lists = _lists(rt, db, channel, address, item, lock=True)
+            if lists is not None:
+                own = SubscriberGroup.subscriber_id == lists.subscriber_id
+                db.execute(delete(SubscriberGroup).where(own, SubscriberGroup.group_id.in_(lists.left)))
+                return _leaving(rt, channel, address, lists, done=True)
+    opt_out(rt, channel, address)
+    return _leaving(rt, channel, address, None, done=True)
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """Of a subscriber who chose more than a message was sent to: `sent`, its groups, `left`, those of them that they
+    are still told of, and `others`."""
+
+    subscriber_id: int
+    sent: frozenset[str]
+    left: frozenset[str]
+    others: frozenset[str]
+
+
+def _lists(rt: Runtime, db: Session, channel: str, address: str, item: int | None, lock: bool = False) -> _Lists | None:
+    """None: nothing would be left over, as for whoever is told of everything."""
+    if item is None:
+        return None
+    mine = select(Subscriber.id).where(Subscriber.channel == channel, Subscriber.address == address)
+    subscriber = db.scalar(mine.with_for_update() if lock else mine)
+    if subscriber is None:
+        return None
+    chosen = select(SubscriberGroup.group_id).where(SubscriberGroup.subscriber_id == subscriber)
+    told_of = frozenset(db.scalars(chosen))
+    sent = _sent_to(rt, db, channel, address, item)
+    others = told_of - sent
+    return _Lists(subscriber, sent, told_of & sent, others) if sent and others else None
+
+
+def _sent_to(rt: Runtime, db: Session, channel: str, address: str, item: int) -> frozenset[str]:
+    """The groups of the submission by which somebody was told of an item."""
+    row = and_(Delivery.item_id == item, Delivery.channel == channel, Delivery.recipient == address)
+    told_by = func.coalesce(Delivery.held_id, Delivery.wanted_id)
+    query = select(StoredRendition.submission_id).join(Delivery, told_by == StoredRendition.id).where(row)
+    submission = db.scalar(query)
+    return frozenset(audience.of_submission(rt.settings, db, submission)) if submission is not None else frozenset()
+
+
+def _named_by(rt: Runtime, token: str) -> tuple[str, str, int | None]:
+    named = read_token(rt, token)
+    if named is None:
+        raise Refused("subscription.not_ours")
+    return named
+
+
+def _leaving(rt: Runtime, channel: str, address: str, lists: _Lists | None, *, done: bool) -> Leaving:
+    sent, others = (lists.left or lists.sent, lists.others) if lists is not None else ((), ())
+    return Leaving(channel, masked(address), _names(rt, sent), _names(rt, others), done)
+
+
+def _names(rt: Runtime, ids: Collection[str]) -> tuple[str, ...]:
+    """In the office's order; a group that it has given up has no name left."""
+    return tuple(one.name for one in audience.groups(rt.settings) if one.id in ids)
 
 
 def opt_out(rt: Runtime, channel: str, address: str, reason: str = BY_PAGE) -> None:
@@ -119,7 +212,7 @@ def message_address(rt: Runtime, channel: str) -> str:
 
 def take_message(rt: Runtime, channel: str, token: str, sender: str, content: bytes) -> bool | None:
     """An SMS that somebody sent back. True: they want no more, and are told no more; False: it says something else, and
-    is not kept; None: it does not come from our gateway, or from no phone."""
+    is kept for the office (`replies`); None: it does not come from our gateway, or from no phone."""
     opened = rt.channels.get(channel)
     if opened is None or not opened.adapter.addressed or _unseal(rt, "message", token) != (channel,):
         return None
@@ -128,6 +221,7 @@ def take_message(rt: Runtime, channel: str, token: str, sender: str, content: by
     except ChannelError:
         return None
     if not _asks_out(content):
+        replies.keep(rt, channel, address, content)
         return False
     opt_out(rt, channel, address, BY_SMS)
     return True
@@ -135,7 +229,7 @@ def take_message(rt: Runtime, channel: str, token: str, sender: str, content: by
 
 def _asks_out(content: bytes) -> bool:
     """R, T, TD or 退订, however it was typed and in whichever charset it came."""
-    for charset in _CHARSETS:
+    for charset in replies.CHARSETS:
         try:
             typed = unicodedata.normalize("NFKC", content.decode(charset)).upper()
         except UnicodeDecodeError:
@@ -283,7 +377,7 @@ def _claim(rt: Runtime, channel: str) -> OptIn | None:
     waiting = _waiting(rt, channel)
     with rt.reading() as db:
         status = db.get(ChannelStatus, channel)
-        if (status is not None and status.paused_at is not None) or unfinished(db):
+        if (status is not None and status.paused_at is not None) or unfinished(rt, db):
             return None
         if not db.scalar(select(exists().where(waiting))):
             return None

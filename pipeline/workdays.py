@@ -7,6 +7,7 @@ reached through such a year is provisional (暂定).
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 
 import chinese_calendar
 from chinese_calendar.constants import holidays as _holidays
@@ -63,8 +64,13 @@ def is_workday(settings: Settings, day: date) -> bool:
         if day in notice.off or day in notice.work:
             return day in notice.work
     if day.year in _DATA_YEARS and day.year not in settings.holidays:
-        return bool(chinese_calendar.is_workday(day))
+        return _by_the_notices(day)
     return day.weekday() < 5
+
+
+@lru_cache(maxsize=20_000)  # the library looks through all its days each time
+def _by_the_notices(day: date) -> bool:
+    return bool(chinese_calendar.is_workday(day))
 
 
 def is_known(settings: Settings, year: int) -> bool:

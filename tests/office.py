@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import make_url
+from sqlalchemy import Engine, make_url
 
 from config.settings import Settings
 from pipeline import confirm, items, publish, reach, reports, review, staff
@@ -158,12 +158,23 @@ def _new_ledger() -> bytes:
         return file.read_bytes()
 
 
+_first: dict[str, Engine] = {}
+
+
+def _knowing_statements(engine: Engine) -> Engine:
+    """What was compiled for one bureau serves the next: half of the time of a test went into compiling SQL anew."""
+    if (first := _first.setdefault(engine.dialect.name, engine)) is engine:
+        engine.connect().close()  # tells the dialect what server it speaks to
+    engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
+    return engine
+
+
 def open_bureau(settings: Settings, now: Callable[[], datetime] | None = None) -> Bureau:
     url = make_url(settings.database_url)
     if url.get_backend_name() == "sqlite" and not (file := Path(url.database or "")).exists():
         file.write_bytes(_new_ledger())
     set_up(settings)
-    engine = open_engine(settings.database_url)
+    engine = _knowing_statements(open_engine(settings.database_url))
     clock = Clock()
     woken: list[str] = []
 

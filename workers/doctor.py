@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -38,7 +38,7 @@ from pipeline.decisions import entitled
 from pipeline.metrics import overdue
 from pipeline.migrate import config_for
 from pipeline.models import Delivery, Item, Revision
-from pipeline.rescue import backup
+from pipeline.rescue import backup, hold, stage
 from pipeline.runtime import Opened, Runtime
 from pipeline.states import State
 
@@ -178,6 +178,7 @@ def ledger(rt: Runtime) -> Iterable[Found]:
     yield from about
     if any(one.code in ("doctor.migrations_pending", "doctor.migrations_ahead") for one in about):
         return
+    yield from restoring(rt)
     for check in (processes, waiting, running_clocks, reviewers, mails, returned, newsletter, states_of_channels):
         yield from check(rt)
 
@@ -230,6 +231,16 @@ def migrations(rt: Runtime, connection: Connection) -> Iterable[Found]:
         yield broken("doctor.migrations_pending", here=here, head=head)
     else:
         yield broken("doctor.migrations_ahead", here=here, head=head)
+
+
+def restoring(rt: Runtime) -> Iterable[Found]:
+    """Was a restore broken off, or is the ledger that came back not compared yet? Nothing is published then."""
+    with rt.reading() as db:
+        begun, not_compared = db.scalar(select(stage.begun(rt.settings.data, db))), hold.not_compared(db)
+    if begun:
+        yield broken("doctor.restore_begun")
+    if not_compared:
+        yield broken("doctor.restore_not_compared")
 
 
 def processes(rt: Runtime) -> Iterable[Found]:
@@ -529,8 +540,3 @@ def _today(rt: Runtime) -> date:
 
 def _local(rt: Runtime, moment: datetime | None) -> str:
     return moment.astimezone(rt.settings.zone).strftime("%Y-%m-%d %H:%M") if moment else "–"
-
-
-def worst(found: Sequence[Found]) -> Level:
-    """The level of the worst finding."""
-    return min((one.level for one in found), key=list(Level).index, default=Level.WELL)

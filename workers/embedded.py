@@ -12,6 +12,7 @@ from config import settings as config
 from config.settings import Settings
 from config.sockets import short_socket
 from pipeline.migrate import set_up
+from pipeline.rescue import stage
 from workers.broker import valkey_command, valkey_ready
 from workers.supervise import Program, Supervisor, free_ports
 
@@ -22,6 +23,7 @@ DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the o
 
 def prepare(data: Path, template: str = "fabu.toml") -> Settings:
     """Make `data` ready to run: configuration, secrets, ports chosen once, folders, database schema."""
+    stage.require_ledger(data)
     config.prepare(data, template, free_ports(config.PARTS))
     for folder in ("run", "valkey", "notices", "bounces"):
         (data / folder).mkdir(exist_ok=True)

@@ -24,6 +24,7 @@ from pipeline.deputies import Deputation
 from pipeline.desk import ChannelLine, Clock, Desk, DraftLine, Notice, SubmissionView, Trouble, Waiting
 from pipeline.logbook import Line, details
 from pipeline.reach import Cell, ItemReach
+from pipeline.replies import Reply
 from pipeline.runtime import Runtime
 from pipeline.states import State
 from pipeline.subscribers import Listed, group_names
@@ -552,6 +553,22 @@ def log(screen: Screen, rt: Runtime, lines: Sequence[Line]) -> None:
         decision, item = screen.word("did", line.decision), str(line.item or "")
         table.add_row(_seconds(rt, line.at), names.person(line.person), line.os_user, decision, item, Text(told))
     screen.console.print(table)
+
+
+def replies(screen: Screen, rt: Runtime, channel: str, received: Sequence[Reply], total: int) -> None:
+    """What phones sent back on a channel, the newest first."""
+    label = _label(rt, channel)
+    if not received:
+        screen.line("subscribers.no_replies", channel=label)
+        return
+    table = Table(header_style="bold")
+    for name in ("when", "address", "reply", "item_id"):
+        table.add_column(screen.say(f"word.{name}"), overflow="fold")
+    for one in received:
+        told_of = Text(f"{one.item_id} {one.title}" if one.item_id else "")
+        table.add_row(local(rt, one.received_at), one.address, Text(one.text), told_of)
+    screen.console.print(table)
+    screen.line("subscribers.received", channel=label, count=total, shown=len(received))
 
 
 def subscribers(screen: Screen, rt: Runtime, channel: str, listed: Sequence[Listed]) -> None:

@@ -15,6 +15,7 @@ from pipeline import (
     links,
     notify,
     publish,
+    replies,
     standing,
     subscriptions,
 )
@@ -140,12 +141,13 @@ def look_at_the_public_sides() -> None:
 
 @app.task(name="fabu.invite")
 def invite() -> None:
-    """Send the confirmations that citizens wait for; forget who did not confirm."""
+    """Send the confirmations that citizens wait for; forget who did not confirm, and old replies."""
     if not _inviting.acquire(blocking=False):
         return
     try:
         subscriptions.invite(runtime())
         subscriptions.forget(runtime())
+        replies.forget(runtime())
     finally:
         _inviting.release()
 

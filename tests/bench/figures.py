@@ -1,7 +1,7 @@
 """What was measured, against its bar: printed for a person, written for a machine."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,11 +38,34 @@ def write(figures: Sequence[Figure], file: Path) -> None:
     file.write_text(json.dumps([asdict(figure) for figure in figures], ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
+def head(console: Console) -> None:
+    """What stands above the figures."""
+    console.print(_lines([("measured", "value", "unit", "bar", "")]), style="bold")
+
+
 def show(figures: Sequence[Figure], console: Console) -> None:
-    table = Table("measured", "value", "unit", "bar", "", box=None, pad_edge=False)
-    table.columns[1].justify = table.columns[3].justify = "right"
-    for figure in figures:
-        verdict = "" if not figure.bar else "met" if figure.met else "[bold red]missed[/]"
-        table.add_row(figure.name, f"{figure.value:,.4g}" if figure.value < 1000 else f"{figure.value:,.0f}",
-                      figure.unit, figure.bar, verdict)  # fmt: skip
-    console.print(table)
+    """Print figures, a line each; the columns of all that are printed stand below each other."""
+    console.print(
+        _lines(
+            (
+                figure.name,
+                f"{figure.value:,.4g}" if figure.value < 1000 else f"{figure.value:,.0f}",
+                figure.unit,
+                figure.bar,
+                "" if not figure.bar else "met" if figure.met else "[bold red]missed[/]",
+            )
+            for figure in figures
+        )
+    )
+
+
+def _lines(rows: Iterable[tuple[str, str, str, str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=76)
+    table.add_column(width=7, justify="right")
+    table.add_column(width=12)
+    table.add_column(width=7, justify="right")
+    table.add_column(width=6)
+    for row in rows:
+        table.add_row(*row)
+    return table

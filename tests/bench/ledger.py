@@ -76,9 +76,12 @@ def _fill(db: Session, channels: Sequence[str], first: int, last: int, past: boo
         db.execute(insert(table).from_select(list(chosen), rows, include_defaults=False))
 
     department = case(*((i % len(DEPARTMENTS) == n, name) for n, name in enumerate(DEPARTMENTS)))
-    add(Item, False, id=i, department=department, created_by="zhao", created_at=at, index_number=None)
+    formed = then.date() - timedelta(days=9)
+    add(Item, False, id=i, department=department, created_by="zhao", created_at=at, index_number=None, latest_id=i,
+        title=word, item_type="通知", author="zhao", formed_on=formed, phase="approved", unsubmitted=False,
+        sent=True)  # fmt: skip
     add(Revision, False, id=i, item_id=i, number=1, author="zhao", created_at=at, title=word, content=b"{}",
-        content_hash="", formed_on=then.date() - timedelta(days=9), department=department)  # fmt: skip
+        content_hash="", formed_on=formed, department=department)  # fmt: skip
     add(Submission, False, id=i, item_id=i, revision_id=i, submitted_by="zhao", submitted_at=at,
         disclosure=Disclosure.PROACTIVE, manifest=b"{}", hash="", stage=Stage.APPROVED, reason="")  # fmt: skip
     add(StoredRendition, True, id=id, submission_id=i, revision_id=i, channel=every.c.channel, media_type="text/plain",

@@ -4,10 +4,12 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import typst
@@ -36,7 +38,7 @@ NUMBER = "10000000"  # stands for the number of a notice
 SENTENCE = "根据工作安排，现将有关事项通知如下。"
 POSTED = "2026-11-23"
 WARM_PAGES = 10
-FILL_SECONDS = 110.0  # for one ledger: a slow machine measures growth to fewer than ten million, and its figures say so
+FILL_SECONDS = 130.0  # a ledger: a slow machine measures growth to fewer than ten million, and its figures say so
 PREFETCH = 16  # messages a thread keeps: no other was tried; chunks do not care
 
 
@@ -57,7 +59,7 @@ class Scale:
 
 
 FULL = Scale(
-    items=1000, slow=1000, one_by_one=200, approvals=60, pages=60, few=250_000, many=2_500_000, mails=100_000,
+    items=1000, slow=1000, one_by_one=120, approvals=60, pages=60, few=250_000, many=2_500_000, mails=100_000,
     signings=300,
 )  # fmt: skip
 QUICK = Scale(
@@ -67,19 +69,29 @@ QUICK = Scale(
 
 @dataclass(frozen=True)
 class Place:
-    """A database that the bench was given, with a broker: `url` gives a new empty one."""
+    """A database that the bench was given, with a broker: `url` gives the one of a name, a new empty one when there is
+    none; `copy` makes one as another is, which nobody uses meanwhile."""
 
     name: str
     url: Callable[[str], str]
+    copy: Callable[[str, str], object]
 
 
 @contextmanager
 def places(data: Path) -> Iterator[list[Place]]:
     """SQLite as `fabu up` has it, and a PostgreSQL with fsync on."""
     with postgres(data / "postgres") as cluster:
+        made = dict[str, str]()
+
+        def named(name: str) -> str:
+            return made.get(name) or made.setdefault(name, create_database(cluster, name))
+
+        def file(name: str) -> Path:
+            return data / f"{name}.db"
+
         yield [
-            Place("SQLite", lambda name: f"sqlite:///{data / name}.db"),
-            Place("PostgreSQL", lambda name: create_database(cluster, name)),
+            Place("SQLite", lambda name: f"sqlite:///{file(name)}", lambda old, new: copyfile(file(old), file(new))),
+            Place("PostgreSQL", named, lambda old, new: made.update({new: create_database(cluster, new, old)})),
         ]
 
 
@@ -319,19 +331,34 @@ def _percentile(values: Sequence[float], percent: int) -> float:
 # ── growth ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def growth(data: Path, place: Place, scale: Scale) -> list[Figure]:
+def growth(data: Path, places: Sequence[Place], scale: Scale) -> list[Figure]:
     """One item's reach, and the claim of a batch among 400 that are due, in a ledger and in one ten times as large;
-    turn about, so that what else the machine does meets both. In the smaller one, the numbers."""
-    with _bureau(data, place, "few") as few, _bureau(data, place, "many") as many:
-        sizes = [_past(few, scale.few), _past(many, scale.many)]
-        for bureau in (few, many):
-            ledger.fill(bureau.rt.engine, CHANNELS, 100_000_000, 100_000_099)  # due
-            ledger.settle_down(bureau.rt.engine)
-        turns = [
-            [_timed(bureau, 1 + turn * 7919 % size) for bureau, size in zip((few, many), sizes, strict=True)]
-            for turn in range(51)
-        ]
-        figures = numbers.dashboard(few, sizes[0] * len(CHANNELS), place.name)
+    turn about, so that what else the machine does meets both. In the smaller one, the numbers. Both databases are
+    filled at the same time, and measured one after the other."""
+    small = _filled(data, places, "few", [0] * len(places), scale.few)
+    for place in places:
+        place.copy("few", "many")
+    large = _filled(data, places, "many", small, scale.many)
+    figures = list[Figure]()
+    for place, *sizes in zip(places, small, large, strict=True):
+        with _bureau(data, place, "few") as few, _bureau(data, place, "many") as many:
+            figures += _compared(place, (few, many), sizes)
+    return figures
+
+
+def _filled(data: Path, places: Sequence[Place], name: str, there: Sequence[int], items: int) -> list[int]:
+    """Fill the ledger of this name in each database, all at once; says how many items of the past each holds then."""
+    with ExitStack() as open_, ThreadPoolExecutor() as hands:
+        bureaus = [open_.enter_context(_bureau(data, place, name)) for place in places]
+        return list(hands.map(lambda bureau, first: _past(bureau, first, items), bureaus, there))
+
+
+def _compared(place: Place, bureaus: tuple[Bureau, Bureau], sizes: Sequence[int]) -> list[Figure]:
+    turns = [
+        [_timed(bureau, 1 + turn * 7919 % size) for bureau, size in zip(bureaus, sizes, strict=True)]
+        for turn in range(51)
+    ]
+    figures = numbers.dashboard(bureaus[0], sizes[0] * len(CHANNELS), place.name)
     small, large = (f"{size * len(CHANNELS):,}" for size in sizes)
     for at, what in enumerate(("one item's reach", "a claim")):
         low, high = (statistics.median(turn[which][at] for turn in turns) for which in (0, 1))
@@ -343,14 +370,19 @@ def growth(data: Path, place: Place, scale: Scale) -> list[Figure]:
     return figures
 
 
-def _past(bureau: Bureau, items: int) -> int:
-    """Fill a ledger with so many items of the past, or with what the time allows on this machine; says how many."""
+def _past(bureau: Bureau, there: int, items: int) -> int:
+    """Fill a ledger up to so many items of the past, or with what the time allows on this machine; says how many it
+    holds then."""
     until = time.monotonic() + FILL_SECONDS
-    for first in range(1, items + 1, ledger.AT_ONCE):
+    if not there:  # else they came with the copy
+        ledger.fill(bureau.rt.engine, CHANNELS, 100_000_000, 100_000_099)  # due
+    for first in range(there + 1, items + 1, ledger.AT_ONCE):
         if time.monotonic() > until:
-            return first - 1
-        ledger.fill(bureau.rt.engine, CHANNELS, first, min(first + ledger.AT_ONCE - 1, items), past=True)
-    return items
+            break
+        there = min(first + ledger.AT_ONCE - 1, items)
+        ledger.fill(bureau.rt.engine, CHANNELS, first, there, past=True)
+    ledger.settle_down(bureau.rt.engine)
+    return there
 
 
 def _timed(bureau: Bureau, item: int) -> tuple[float, float]:

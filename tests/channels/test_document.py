@@ -1,6 +1,5 @@
 """The seed document is the acceptance text: the 2015 annual disclosure report the product began with."""
 
-import json
 import random
 import re
 import time
@@ -21,7 +20,6 @@ from channels.document import (
     clean,
     decode,
     parse,
-    to_data,
     to_html,
     to_text,
 )
@@ -390,7 +388,6 @@ def test_no_text_loses_or_changes_a_character() -> None:
         text = some_text(dice)
         blocks = parse(text)
         assert squeezed(to_text(blocks)) == squeezed(text)
-        assert json.loads(json.dumps(to_data(blocks))) == to_data(blocks)
         for block in blocks:
             assert not isinstance(block, Table) or len({len(row) for row in block.rows}) == 1
 
@@ -423,7 +420,7 @@ def test_a_long_monotonous_text_takes_linear_time(piece: str) -> None:
     text = piece * (200_000 // len(piece))
     start = time.process_time()
     blocks = parse(text)
-    to_html(blocks), to_text(blocks), to_data(blocks)
+    to_html(blocks), to_text(blocks)
     assert time.process_time() - start < 5  # a quadratic step takes minutes
     if "|" not in piece:
         assert squeezed(to_text(blocks)) == squeezed(text)
@@ -455,16 +452,6 @@ def test_html_is_the_safe_subset_with_everything_escaped() -> None:
         "<tr><td>&lt;i&gt;</td><td>5</td></tr>\n</tbody>\n</table>\n"
         '<p class="closing">&lt;局&gt;</p>'
     )
-
-
-def test_data_for_print_keeps_type_and_fields() -> None:
-    blocks = (Heading(1, "一、", "文"), Paragraph("文"), Table((("a", "b"),)), Closing("局", "日"))
-    assert to_data(blocks) == [
-        {"type": "heading", "level": 1, "text": "一、", "run_in": "文"},
-        {"type": "paragraph", "text": "文"},
-        {"type": "table", "rows": [["a", "b"]]},
-        {"type": "closing", "name": "局", "date": "日"},
-    ]
 
 
 # In

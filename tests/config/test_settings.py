@@ -246,6 +246,8 @@ def test_any_folder_can_be_the_data_directory(name: str, tmp_path: Path) -> None
 def test_a_secret_may_stand_in_a_file_that_the_environment_names(data: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("from-a-file\n")
     assert config.load(data, {"FABU_SECRET_FILE": str(tmp_path / "secret")}).secret == "from-a-file"
+    emptied = {"FABU_SECRET": "", "FABU_SECRET_FILE": str(tmp_path / "secret")}  # as an override of Compose's file does
+    assert config.load(data, emptied).secret == "from-a-file"
     with pytest.raises(ConfigError) as caught:
         config.load(data, {"FABU_SECRET_FILE": str(tmp_path / "nothing")})
     assert caught.value.code == "config.no_file" and caught.value.facts["name"] == "FABU_SECRET_FILE"

@@ -41,7 +41,7 @@ def test_two_beats_send_each_text_once(found: Found, valkey_url: str) -> None:
 def test_corrections_while_four_workers_send_change_the_text_and_never_the_number_of_texts(found: Found) -> None:
     bureau = found(channels={"sms": {"batch": 10}}, limits={"lease_seconds": 30.0})
     bureau.subscribe(*numbers(200))
-    set_faults(bureau.rt.settings.data / "sms", Fault(seconds=0.02, times=None))
+    set_faults(bureau.rt.settings.data / "sms", Fault(seconds=0.05, times=None))
     item = bureau.publish("sms")
     with hands_of(bureau) as hands:
         for _ in range(4):

@@ -30,6 +30,8 @@ class Letters(Report):
         if call.slot.endswith("/0"):
             with (self.directory / "letters.jsonl").open("a") as file:
                 file.write(json.dumps([call.recipient, rendition.body.decode()]) + "\n")
+        elif "unsubscribe" in call.facts:  # a test to oneself has none
+            (self.directory / "way-out").write_text(call.facts["unsubscribe"])
         return receipt
 
 
@@ -46,6 +48,13 @@ def letters(bureau: Bureau, channel: str) -> list[tuple[str, str]]:
     assert isinstance(adapter, Letters)
     file = adapter.directory / "letters.jsonl"
     return [tuple(json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def way_out(bureau: Bureau, channel: str) -> str:
+    """The token of the address to unsubscribe that the last message carried."""
+    adapter = bureau.rt.channels[channel].adapter
+    assert isinstance(adapter, Letters)
+    return (adapter.directory / "way-out").read_text().rsplit("/", 1)[1]
 
 
 def code_in(letter: str) -> str:

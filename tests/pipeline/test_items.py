@@ -3,11 +3,13 @@
 from datetime import date
 
 import pytest
+from sqlalchemy import select
 
-from pipeline import deputies, items, review
+from pipeline import deputies, items, listing, review
 from pipeline.decisions import Refused
 from pipeline.items import Phase, Query
-from pipeline.states import Ground
+from pipeline.models import Item
+from pipeline.states import Ground, State
 from tests.office import Bureau
 
 
@@ -45,6 +47,47 @@ def test_a_returned_item_that_was_edited_is_a_draft_again(bureau: Bureau) -> Non
     review.edit(bureau.rt, bureau.actor("zhao"), item, bureau.draft(title="补了附件"))
     assert items.line(bureau.rt, item).phase is Phase.DRAFT
     assert item in found(bureau, phase=Phase.DRAFT)
+
+
+def test_what_a_list_keeps_of_an_item_is_what_its_texts_and_reviews_say(bureau: Bureau) -> None:
+    made = one_of_each(bureau)
+    bureau.submit(made[Phase.CORRECTING])
+    review.return_(bureau.rt, bureau.actor("li"), made[Phase.CORRECTING], "再核对")
+    review.edit(
+        bureau.rt, bureau.actor("zhao"), made[Phase.REVIEWING], bureau.draft(title="审查中改了", item_type="公告")
+    )
+
+    def kept() -> list[tuple[object, ...]]:
+        with bureau.rt.reading() as db:
+            names = ("id", "latest_id", "title", "item_type", "author", "formed_on", "phase", "unsubmitted", "sent")
+            return [tuple(row) for row in db.execute(select(*(getattr(Item, one) for one in names)).order_by(Item.id))]
+
+    before = kept()
+    with bureau.rt.writing() as db:
+        listing.renew(db, list(made.values()))  # anew, from the tables themselves
+    assert kept() == before and all(latest for _, latest, *_ in before)
+    waiting = {id for id, *_, unsubmitted, _ in before if unsubmitted}
+    assert waiting == {made[one] for one in (Phase.DRAFT, Phase.RETURNED, Phase.REVIEWING, Phase.CORRECTING)}
+    assert {id for id, *_, sent in before if sent} == {
+        made[one] for one in (Phase.APPROVED, Phase.CORRECTING, Phase.WITHDRAWN)
+    }
+
+
+def test_a_list_by_delivery_says_when_there_are_more_than_it_holds(
+    bureau: Bureau, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(items, "MOST_BY_DELIVERY", 2)
+    made = [bureau.publish("web") for _ in range(3)]
+    wang = bureau.actor("wang").person
+
+    def page(number: int) -> items.Found:
+        return items.search(bureau.rt, wang, Query(channel="web", sent=True), number, 1)
+
+    assert [[line.item for line in page(number).lines] for number in (1, 2, 3)] == [[made[2]], [made[1]], []]
+    assert (page(1).total, page(1).bounded) == (2, True)
+    bureau.work()
+    assert found(bureau, state=State.CONFIRMED) == made[1:] and found(bureau, state=State.FAILED) == []
+    assert not items.search(bureau.rt, wang, Query(sent=True), 1, 1).bounded
 
 
 def test_items_are_found_by_words_type_department_and_date(bureau: Bureau) -> None:

@@ -133,6 +133,12 @@ def test_a_refusal_signed_on_paper_names_its_legal_ground(bureau: Bureau) -> Non
     assert (line.person, told["for_person"], told["signed"]) == ("wang", "li", "refuse")
 
 
+def test_the_review_sheet_of_an_ordinary_item_is_one_page(bureau: Bureau) -> None:
+    item = bureau.write(title="关于做好2026年冬季广播电视安全播出工作的通知", summary="部署值班、排查和应急演练。" * 6)
+    bureau.submit(item, "web", "board")
+    assert len(pypdfium2.PdfDocument(review_sheet.of(bureau.rt, item))) == 1
+
+
 def test_the_review_sheet_tells_what_is_signed(bureau: Bureau) -> None:
     item = bureau.write(title="关于#试播*的_通知" * 12)
     hash = bureau.submit(item, "web", "board")

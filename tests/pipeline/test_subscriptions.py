@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 
-from pipeline import operate, previews, proposals, review, subscribers, subscriptions
+from pipeline import operate, previews, proposals, replies, review, subscribers, subscriptions
 from pipeline.decisions import Refused
-from pipeline.models import OptIn, Subscriber, Suppression
+from pipeline.models import OptIn, Subscriber, SubscriberGroup, Suppression
+from pipeline.subscriptions import Leaving
 from tests.channels.recording import Fault, set_faults
 from tests.office import Bureau
-from tests.pipeline.letters import code_in, letters, open_town, path_in
+from tests.pipeline.letters import code_in, letters, open_town, path_in, way_out
 
 MAIL, PHONE = "zhang@example.cn", "13800000001"
 
@@ -245,13 +246,13 @@ def token(town: Bureau, channel: str, address: str) -> str:
 def test_an_unsubscribe_address_hides_and_names_its_address(town: Bureau) -> None:
     given = token(town, "mail", MAIL)
     assert subscriptions.unsubscribe_address(town.rt, "mail", MAIL).startswith("http://inbound.example/u/")
-    assert subscriptions.read_token(town.rt, given) == ("mail", MAIL)
+    assert subscriptions.read_token(town.rt, given) == ("mail", MAIL, None)
     assert token(town, "mail", MAIL) == given != token(town, "mail", "zhang@example.com")
     raw = base64.urlsafe_b64decode(given + "==")
     assert b"zhang" not in raw and b"example" not in raw and "zhang" not in given
     assert len(token(town, "mail", "a@b.cn")) == len(token(town, "mail", "wu@b.cn"))
     for address in ("王@例子.cn", "a" * 180 + "@example.cn"):
-        assert subscriptions.read_token(town.rt, token(town, "mail", address)) == ("mail", address)
+        assert subscriptions.read_token(town.rt, token(town, "mail", address)) == ("mail", address, None)
 
 
 def test_no_token_can_be_made_up(town: Bureau) -> None:
@@ -281,6 +282,51 @@ def test_whoever_leaves_is_told_no_more_and_twice_is_once(town: Bureau) -> None:
     assert subscribers.search(town.rt, town.actor("wang"), "sms", PHONE).barred is not None
     with town.rt.reading() as db:  # nothing else is kept of them
         assert db.scalar(select(func.count()).where(Subscriber.address == PHONE)) == 0
+
+
+def subscribed(town: Bureau, *groups: str) -> str:
+    """Somebody who chose these groups was told of an item of 政策文件; the token of that message."""
+    [asked] = subscriptions.ask(town.rt, {"sms": PHONE}, groups, "203.0.113.7")
+    subscriptions.invite(town.rt)
+    subscriptions.confirm_code(town.rt, asked.token, code_in(letters(town, "sms")[-1][1]))
+    return told_of_policy(town)
+
+
+def told_of_policy(town: Bureau) -> str:
+    town.publish("web", "sms", draft={"item_type": "通知"})
+    town.work("web", "sms")
+    return way_out(town, "sms")
+
+
+def groups_kept(town: Bureau) -> list[str]:
+    with town.rt.reading() as db:
+        return sorted(db.scalars(select(SubscriberGroup.group_id)))
+
+
+def test_one_click_leaves_the_group_that_sent_it_and_the_others_go_on(town: Bureau) -> None:
+    given = subscribed(town, "policy", "outage")
+    found = subscriptions.leaving(town.rt, given)
+    assert found == Leaving("sms", "138****0001", ("政策文件",), ("停电停水播出安排",), done=False)
+    for _ in range(2):
+        left = subscriptions.leave(town.rt, given)
+        assert (left.groups, left.others, left.done) == (("政策文件",), ("停电停水播出安排",), True)
+    assert groups_kept(town) == ["outage"] and told(town, "sms") == [PHONE]
+    assert not subscriptions.is_out(town.rt, "sms", PHONE)
+    assert subscriptions.leaving(town.rt, given).done
+    assert not subscriptions.leave(town.rt, given, everything=True).others
+    assert told(town, "sms") == [] and subscriptions.is_out(town.rt, "sms", PHONE)
+
+
+def test_who_leaves_their_only_group_is_told_of_nothing_and_not_of_everything(town: Bureau) -> None:
+    left = subscriptions.leave(town.rt, subscribed(town, "policy"))
+    assert (left.groups, left.others, left.done) == ((), (), True)
+    assert told(town, "sms") == [] and subscriptions.is_out(town.rt, "sms", PHONE)
+
+
+def test_who_is_told_of_everything_leaves_everything(town: Bureau) -> None:
+    town.subscribe(PHONE)
+    subscriptions.leave(town.rt, told_of_policy(town))
+    assert told(town, "sms") == [] and subscriptions.is_out(town.rt, "sms", PHONE)
 
 
 def test_whoever_leaves_while_texts_go_out_is_skipped_at_the_moment_of_sending(town: Bureau) -> None:
@@ -323,6 +369,44 @@ def test_r_t_td_and_tuiding_end_it_in_whatever_charset(town: Bureau, content: by
     secret = subscriptions.message_address(town.rt, "sms").rsplit("/", 1)[1]
     assert subscriptions.take_message(town.rt, "sms", secret, PHONE, content) is out
     assert told(town, "sms") == ([] if out else [PHONE])
+
+
+def sent_back(town: Bureau, content: bytes, number: str = PHONE) -> list[replies.Reply]:
+    secret = subscriptions.message_address(town.rt, "sms").rsplit("/", 1)[1]
+    subscriptions.take_message(town.rt, "sms", secret, number, content)
+    return replies.received(town.rt, town.actor("wang"), "sms")[0]
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "utf-16-be", "gb18030"])
+def test_a_citizens_reply_is_kept_with_what_it_answers_and_without_the_number(town: Bureau, charset: str) -> None:
+    town.subscribe(PHONE)
+    told_of_policy(town)
+    [kept] = sent_back(town, "请问何时恢复播出？山区信号一直不好。".encode(charset))
+    assert (kept.address, kept.text) == ("138****0001", "请问何时恢复播出？山区信号一直不好。")
+    assert (kept.item_id, kept.title, kept.received_at) == (1, town.draft().title, town.clock())
+    assert told(town, "sms") == [PHONE]  # they go on being told
+    with town.rt.reading() as db:
+        assert PHONE not in " ".join(map(str, db.execute(text("SELECT * FROM reply")).one()))
+
+
+def test_a_reply_of_somebody_whom_nobody_told_anything_is_kept_as_well(town: Bureau) -> None:
+    [kept] = sent_back(town, b"Road closed?\0", "13800000009")
+    assert (kept.text, kept.item_id, kept.title) == ("Road closed?", None, "")
+
+
+def test_opting_out_and_saying_nothing_are_no_replies(town: Bureau) -> None:
+    assert sent_back(town, b"TD") == sent_back(town, b" ") == []
+
+
+def test_replies_are_for_those_in_charge_and_forgotten_in_time(town: Bureau) -> None:
+    assert len(sent_back(town, "谢谢".encode())) == 1
+    with pytest.raises(Refused, match="not_permitted"):
+        replies.received(town.rt, town.actor("li"), "sms")
+    town.clock.forward(days=replies.KEPT.days)
+    assert replies.forget(town.rt) == 0
+    town.clock.forward(minutes=1)
+    assert replies.forget(town.rt) == 1
+    assert replies.received(town.rt, town.actor("wang"), "sms") == ([], 0)
 
 
 def test_a_message_counts_only_from_our_gateway_and_from_a_phone(town: Bureau) -> None:

@@ -22,7 +22,7 @@ def barriers(page: "Page") -> list[str]:
     found = [f"{page.url}: {one['id']}" for one in Axe().run(page).response["violations"]]
     if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
         found.append(f"{page.url}: sideways")
-    small = "[...document.querySelectorAll('button, input:not([type=hidden], [type=checkbox]), label.choice')]"
+    small = "[...document.querySelectorAll('button, input:not([type=hidden]):not([type=checkbox]), label.choice')]"
     if page.evaluate(f"{small}.some(one => one.getBoundingClientRect().height < 60)"):
         found.append(f"{page.url}: a target below 60 px")
     shown = "[...document.querySelectorAll('main *')].filter(one => one.innerText)"

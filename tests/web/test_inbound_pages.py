@@ -12,7 +12,7 @@ from lxml import html
 from pipeline import subscriptions
 from tests.office import Bureau
 from tests.pipeline.letters import code_in, letters, open_town, path_in
-from tests.pipeline.test_subscriptions import MAIL, PHONE, kept, told
+from tests.pipeline.test_subscriptions import MAIL, PHONE, kept, subscribed, told
 from tests.web.test_inbound import inbound
 
 FORM = {"to:mail": MAIL, "to:sms": PHONE, "group": ["policy"], "consent": "yes"}
@@ -106,6 +106,24 @@ def test_one_click_unsubscribes_without_cookie_or_redirect(town: Bureau) -> None
         for _ in range(2):
             answer = post(leave_place(town, address), {"List-Unsubscribe": "One-Click"})
             assert answer.status_code == 200 and "Set-Cookie" not in answer.headers
+    assert told(town, "sms") == [] and subscriptions.is_out(town.rt, "sms", PHONE)
+
+
+def test_who_chose_several_groups_leaves_one_with_a_click_and_may_leave_all(town: Bureau) -> None:
+    """RFC 8058, 1: off the list that sent it."""
+    with inbound(town) as address:
+        place = address + f"/u/{subscribed(town, 'policy', 'outage')}"
+        shown = get(place)
+        assert "不再收到张店区广播电视局的政策文件" in words(shown) and "停电停水播出安排）照常发送" in words(shown)
+        actions = [form.get("action") for form in html.document_fromstring(shown.text).findall(".//form")]
+        assert actions == [place.removeprefix(address), place.removeprefix(address) + "/all"]
+        left = post(place, {"List-Unsubscribe": "One-Click"})
+        assert left.status_code == 200 and "停电停水播出安排）照常发送" in words(left)
+        assert told(town, "sms") == [PHONE] and "已退订" in words(get(place))
+        get(f"{place}/all")
+        assert told(town, "sms") == [PHONE]
+        assert "照常发送" not in words(post(f"{place}/all"))
+        assert post(f"{address}/u/x/all").status_code == 404
     assert told(town, "sms") == [] and subscriptions.is_out(town.rt, "sms", PHONE)
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from config import settings as config
 from config.locale import Language, say
-from pipeline import confirm, publish
+from pipeline import confirm, items, publish, replies, scans
 from pipeline.decisions import PERMITS, Decision
 from pipeline.drafts import Draft, latest_revision, read_draft
 from pipeline.migrate import set_up
@@ -282,6 +282,34 @@ def test_what_is_not_given_when_editing_stays(desk: Desk) -> None:
     assert desk.draft(item).text == "新的正文。\n"
 
 
+def test_what_was_signed_on_paper_is_entered_with_its_scan_by_somebody_else(desk: Desk) -> None:
+    scan, text = desk.paper(b"%PDF-1.7 scan", "审查单.pdf"), desk.paper("没有扫描")
+    item, back, refused = desk.write(), desk.write(title="第二条"), desk.write(title="第三条")
+    hashes = {one: desk.submit(one) for one in (item, back, refused)}
+
+    def paper(one: str, *words: str, file: Path = scan, by: str = "wang") -> tuple[str | Path, ...]:
+        return "record", one, file, "--hash", hashes[one][:12], "--as", by, *words
+
+    assert desk.refused(*paper(item, "--signed-by", "li", file=text)) == "paper.no_scan"
+    assert desk.refused(*paper(item, "--signed-by", "li", by="li")) == "paper.own_decision"
+    assert desk.refused(*paper(item, "--signed-by", "chen")) == "decision.not_permitted"
+    given = desk.done(*paper(item, "--signed-by", "li"))
+    assert given == {"item": int(item), "recorded": "approve", "published": False}
+    assert desk.done(*paper(item, "--signed-by", "chen"))["published"] is True
+    assert desk.refused(*paper(back, "--signed-by", "li", "--decision", "return")) == "decision.reason_missing"
+    desk.done(*paper(back, "--signed-by", "li", "--decision", "return", "--reason", "缺少附件"))
+    refuse = paper(refused, "--signed-by", "li", "--decision", "refuse", "--reason", "内部台账")
+    assert desk.refused(*refuse) == "paper.ground_missing"
+    desk.done(*refuse, "--ground", "16_internal_affairs")
+    rt = desk.open()
+    phases = [items.line(rt, int(one)).phase for one in (item, back, refused)]
+    assert phases == ["approved", "returned", "refused"]
+    (round_,) = items.history(rt, int(back)).rounds
+    assert (round_.closed_by, round_.recorded_by, round_.reason) == ("li", "wang", "缺少附件")
+    assert scans.read(rt, int(back), round_.scan) is not None
+    rt.engine.dispose()
+
+
 def test_everything_of_the_catalogue_entry_is_kept(desk: Desk) -> None:
     attachment = desk.paper("姓名,分数\n", "成绩.csv")
     other = desk.publish()
@@ -417,6 +445,18 @@ def test_subscribers_are_taken_once_and_bad_lines_are_named(real: Desk) -> None:
     with rt.reading() as db:
         assert [(one.name, one.address) for one in db.scalars(select(Subscriber))] == [("甲", "13800000010")]
     rt.engine.dispose()
+
+
+def test_replies_by_sms_are_listed_without_numbers(real: Desk) -> None:
+    assert "还没有收到回复" in real.fabu("subscribers", "received", "--as", "wang").out
+    rt = real.open()
+    replies.keep(rt, "sms", "13800000010", "几点恢复？".encode())
+    rt.engine.dispose()
+    [one] = real.done("subscribers", "received", "--as", "wang")
+    assert (one["address"], one["text"], one["item_id"]) == ("138****0010", "几点恢复？", None)
+    said = real.fabu("subscribers", "received", "--as", "wang").out
+    assert "几点恢复？" in said and "138****0010" in said
+    assert real.refused("subscribers", "received", "--as", "li") == "decision.not_permitted"
 
 
 @pytest.mark.parametrize(

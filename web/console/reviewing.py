@@ -19,7 +19,7 @@ routes = APIRouter()
 @routes.get("/reviews")
 def reviews_page(console: Signed) -> Response:
     """All that is under review; what waits for the reader first."""
-    mine = desk.desk(console.rt, console.person).reviews
+    mine = desk.reviews(console.rt, console.person)
     taken = {one.item for one in mine}
     department = None if items.sees_all(console.rt, console.person) else console.person.department
     others = [
@@ -43,7 +43,7 @@ def _page(console: Console, item: int, wrong: Refused | None = None, reason: str
         return console.page("reviewing-gone.html", 409, history=items.history(console.rt, item),
                             names=staff.names(console.rt))  # fmt: skip
     waiting = next(one for one in desk.reviews_waiting(console.rt) if one.item == item)
-    mine = desk.desk(console.rt, console.person).reviews
+    mine = desk.reviews(console.rt, console.person)
     own = next((one for one in mine if one.item == item), None)
     history, before = items.history(console.rt, item), items.last_approved(console.rt, item)
     return console.page(
@@ -150,12 +150,12 @@ def answer(console: Posted, item: int, id: int, answer: Annotated[str, Form()] =
 
 def _on(console: Console, said: str, item: int) -> Response:
     """After a decision the next one that waits for the same person; the desk when there is none."""
-    mine = desk.desk(console.rt, console.person).reviews
+    mine = desk.reviews(console.rt, console.person)
     to = f"/items/{mine[0].item}/review" if mine else "/"
     return console.done(to, said, item=item, more=len(mine))
 
 
 @routes.get("/reviews/next")
 def next_review(console: Signed) -> Response:
-    mine = desk.desk(console.rt, console.person).reviews
+    mine = desk.reviews(console.rt, console.person)
     return RedirectResponse(console.link(f"/items/{mine[0].item}/review" if mine else "/reviews"), 303)

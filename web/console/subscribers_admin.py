@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Response
 from starlette.datastructures import UploadFile
 
-from pipeline import audience, spreadsheets, subscribers
+from pipeline import audience, replies, spreadsheets, subscribers
 from pipeline.decisions import Refused
 from pipeline.runtime import Opened
 from web.console.page import Console, Posted, Signed
@@ -17,6 +17,7 @@ from web.console.writing import Typed
 routes = APIRouter()
 SIZE = 50
 MOST_BAD = 200  # lines with an error that are shown
+MOST_REPLIES = 50
 One = Annotated[str, Form()]
 PATH = "/admin/subscribers"
 
@@ -47,10 +48,12 @@ def _page(
     name = channel or (addressed[0].name if addressed else "")
     found = subscribers.search(console.rt, console.actor, name, words, page, SIZE, group) if addressed else None
     barred, all_barred = subscribers.suppressions(console.rt, console.actor, name) if addressed else ([], 0)
+    answers, all_answers = replies.received(console.rt, console.actor, name, MOST_REPLIES) if addressed else ([], 0)
     return console.page(
         "admin-subscribers.html", 409 if wrong else 200,
         addressed=addressed, channel=name, found=found, words=words.strip(), page=page, typed=typed,
         last=max(1, -(-found.total // SIZE)) if found else 1, barred=barred, all_barred=all_barred,
+        replies=answers, all_replies=all_answers, kept_days=replies.KEPT.days,
         groups=groups, group=group, names={one.id: one.name for one in groups},
         columns=_columns(console), wrong=console.problem(wrong.code, wrong.facts) if wrong else "",
     )  # fmt: skip

@@ -17,7 +17,6 @@ from config.locale import say
 from pipeline import subscriptions
 from pipeline.decisions import Refused
 from pipeline.runtime import Runtime
-from pipeline.words import masked
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "static" / "subscribe.css").read_bytes()
@@ -129,22 +128,28 @@ def routes(rt: Runtime) -> APIRouter:
             return problem(error)
 
     @pages.get("/u/{token}")
+    @pages.get("/u/{token}/all")
     def leave_page(token: str) -> Response:
-        named = subscriptions.read_token(rt, token)
-        if named is None:
-            return problem(Refused("subscription.not_ours"))
-        out = subscriptions.is_out(rt, *named)
-        return page("leave.html", channel=named[0], address=masked(named[1]), out=out, token=token)
+        try:
+            return page("leave.html", leaving=subscriptions.leaving(rt, token), token=token)
+        except Refused as error:
+            return problem(error)
 
     @pages.post("/u/{token}")
     def leave(token: str) -> Response:
         """One click (RFC 8058): no cookie is asked for, nothing of the body is read, no other page is sent to. The same
         for the button of the page."""
-        named = subscriptions.read_token(rt, token)
-        if named is None:
-            return problem(Refused("subscription.not_ours"))
-        subscriptions.opt_out(rt, *named)
-        return page("leave.html", channel=named[0], address=masked(named[1]), out=True, token=token)
+        try:
+            return page("leave.html", leaving=subscriptions.leave(rt, token), token=token)
+        except Refused as error:
+            return problem(error)
+
+    @pages.post("/u/{token}/all")
+    def leave_all(token: str) -> Response:
+        try:
+            return page("leave.html", leaving=subscriptions.leave(rt, token, everything=True), token=token)
+        except Refused as error:
+            return problem(error)
 
     @pages.get("/subscribe/style.css")
     def style() -> Response:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import audience, desk, intake, operate, subscribers
+from pipeline import audience, desk, intake, operate, replies, subscribers
 from pipeline.decisions import Refused
 from workers import show
 from workers.commands.common import DEFAULT_DATA, AsJson, Data, Open, Person, Reason, app, help_
@@ -133,3 +133,15 @@ def subscribers_replies(
         address = f"{subscribers.reply_address(here.rt, here.actor(person), here.channel(channel))}?from=%p&text=%b"
         here.screen.json({"channel": here.channel(channel), "address": address})
         here.screen.line("subscribers.replies", address=address)
+
+
+@subscribers_app.command("received", help=help_("subscribers_received"))
+def subscribers_received(
+    person: Person, channel: AddressedChannel = "sms", data: Data = DEFAULT_DATA, as_json: AsJson = False
+) -> None:
+    with Open(data, as_json) as here:
+        name = here.channel(channel)
+        found, total = replies.received(here.rt, here.actor(person), name)
+        here.screen.json([asdict(one) for one in found])
+        if not as_json:
+            show.replies(here.screen, here.rt, name, found, total)

@@ -3,11 +3,13 @@
 import re
 from dataclasses import asdict
 from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline import desk, reach, review, subscribers
+from pipeline import desk, intake, reach, review, subscribers
 from pipeline.states import Disclosure, Ground
 from workers import show
 from workers.commands.common import DEFAULT_DATA, MOMENT, AsJson, Data, ItemName, Open, Person, Reason, app, help_
@@ -116,6 +118,14 @@ def return_(name: ItemName, person: Person, reason: Reason, data: Data = DEFAULT
         here.screen.line("review.returned", item=item)
 
 
+class SignedAs(StrEnum):
+    """What may be ticked on the review sheet (`review.SIGNED`)."""
+
+    APPROVE = "approve"
+    RETURN = "return"
+    REFUSE = "refuse"
+
+
 @app.command(help=help_("refuse"))
 def refuse(
     name: ItemName,
@@ -130,6 +140,28 @@ def refuse(
         review.refuse(here.rt, here.actor(person), item, ground, reason)
         here.screen.json({"item": item, "refused": True})
         here.screen.line("review.refused", item=item)
+
+
+@app.command(help=help_("record"))
+def record(
+    name: ItemName,
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help=help_("scan"))],
+    signer: Annotated[str, typer.Option("--signed-by", help=help_("signed_by"))],
+    hash: Annotated[str, typer.Option("--hash", help=help_("hash_on_sheet"))],
+    person: Person,
+    decision: Annotated[SignedAs, typer.Option("--decision", help=help_("signed_decision"))] = SignedAs.APPROVE,
+    reason: Reason = "",
+    ground: Annotated[Ground | None, typer.Option("--ground", help=help_("ground"))] = None,
+    data: Data = DEFAULT_DATA,
+    as_json: AsJson = False,
+) -> None:
+    with Open(data, as_json) as here:
+        item, signed = here.item(name), review.SIGNED[decision]
+        paper = review.Paper(signer, hash.replace(" ", ""), intake.read_attachment(scan), signed, reason, ground)
+        last = review.record_paper(here.rt, here.actor(person), item, paper)
+        here.screen.json({"item": item, "recorded": decision.value, "published": last})
+        given = {SignedAs.APPROVE: "review.recorded"}.get(decision, "review.recorded_back")
+        here.screen.line("review.recorded_last" if last else given, item=item)
 
 
 @app.command(help=help_("withdraw"))
