@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,7 @@ def _block_texts(blocks: Iterable[dict[str, Any]], body: Role) -> Iterator[tuple
             yield body, block["text"]
 
 
+@lru_cache(maxsize=1024)  # each takes two milliseconds, and an issue is looked at again and again
 def _qr(address: str) -> str:
     if not address:
         return ""

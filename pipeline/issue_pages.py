@@ -12,7 +12,7 @@ from channels.contract import Finding
 from pipeline import sources
 from pipeline.arrangement import Arrangement
 from pipeline.drafts import latest_revision, read_draft
-from pipeline.issues import Line, Phase, by_state, configured, line, stored
+from pipeline.issues import Line, Phase, configured, line, stored
 from pipeline.models import Bounce, BounceKind, ChannelStatus, Delivery, IssueEntry, Suppression
 from pipeline.runtime import Opened, Runtime
 from pipeline.sources import Change
@@ -166,7 +166,7 @@ def progress(rt: Runtime, issue_id: int) -> list[Progress]:
     """How far an issue is on each of its channels, in their order."""
     with rt.reading() as db:
         item_id = stored(db, issue_id).item_id
-        counts = by_state(db, item_id) if item_id is not None else {}
+        counts = _by_state(db, item_id) if item_id is not None else {}
         return [
             _progress(rt, db, rt.channels[name], counts[name], item_id or 0) for name in rt.channels if name in counts
         ]
@@ -255,3 +255,16 @@ def _sum(lines: Sequence[DomainLine]) -> DomainLine:
         in_doubt=sum(one.in_doubt for one in lines),
         opted_out=sum(one.opted_out for one in lines),
     )
+
+
+def _by_state(db: Session, item_id: int) -> dict[str, dict[State, int]]:
+    """The deliveries of an issue by channel and state: a slot with recipients is only their plan."""
+    counted = (
+        select(Delivery.channel, Delivery.state, func.count())
+        .where(Delivery.item_id == item_id, Delivery.expanded_at.is_(None))
+        .group_by(Delivery.channel, Delivery.state)
+    )
+    found: dict[str, dict[State, int]] = {}
+    for channel, state, count in db.execute(counted):
+        found.setdefault(channel, {})[state] = count
+    return found

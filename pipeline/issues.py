@@ -10,13 +10,13 @@ given twice. An issue that a person leaves out or merges keeps its numbers: that
 has lost is numbered as before, since the days are the same.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from config.settings import NewsletterSection
@@ -34,6 +34,7 @@ from pipeline.models import (
     Submission,
 )
 from pipeline.newsletter_days import Dates, dates, nominal_days
+from pipeline.rows import few
 from pipeline.runtime import Runtime
 from pipeline.slots import OUTDATED
 from pipeline.states import Stage, State
@@ -223,7 +224,7 @@ def _planned(rt: Runtime, db: Session, newsletter: NewsletterSection, nominal: d
     """The issue of a nominal day, made or not: then without numbers."""
     issue = db.scalars(select(StoredIssue).where(StoredIssue.nominal == nominal)).one_or_none()
     if issue is not None:
-        return _line(rt, db, newsletter, issue, {})
+        return _lines(rt, db, [issue])[0]
     return _unmade(dates(rt.settings, newsletter, nominal), (nominal.year, 0, 0), None)
 
 
@@ -289,7 +290,7 @@ def plan(rt: Runtime, count: int = 24) -> list[Line]:
     with rt.reading() as db:
         made = list(db.scalars(select(StoredIssue).order_by(StoredIssue.nominal)))
         skipped = {one.nominal: one for one in db.scalars(select(SkippedIssue))}
-        lines = [_line(rt, db, newsletter, one, skipped) for one in made if _is_open(rt, one)]
+        lines = _lines(rt, db, [one for one in made if _is_open(rt, one)])
         lines = [one for one in lines if one.send_at > rt.now() or one.late]
         ahead = sum(one.send_at > rt.now() for one in lines)
         last = made[-1] if made else None
@@ -335,11 +336,16 @@ def _unmade(when: Dates, given: Given, skipped: SkippedIssue | None) -> Line:
     )
 
 
+def _lines(rt: Runtime, db: Session, issues: Collection[StoredIssue]) -> list[Line]:
+    newsletter, phases = configured(rt), _phases(db, issues)
+    skips = {one.nominal: one for one in db.scalars(select(SkippedIssue))}
+    return [_line(rt, newsletter, one, phases[one.item_id], skips.get(one.nominal)) for one in issues]
+
+
 def _line(
-    rt: Runtime, db: Session, newsletter: NewsletterSection, issue: StoredIssue, skips: Mapping[date, SkippedIssue]
+    rt: Runtime, newsletter: NewsletterSection, issue: StoredIssue, phase: Phase, skipped: SkippedIssue | None
 ) -> Line:
-    skipped = skips.get(issue.nominal)
-    phase = Phase.LEFT_OUT if skipped is not None else _phase(db, issue.item_id)
+    phase = Phase.LEFT_OUT if skipped is not None else phase
     unsent = phase in (Phase.PLANNED, Phase.DRAFT, Phase.REVIEWING, Phase.HELD, Phase.OUTDATED)
     return Line(
         id=issue.id,
@@ -359,45 +365,48 @@ def _line(
     )
 
 
-def _phase(db: Session, item_id: int | None) -> Phase:
-    """How far an issue is, by its submissions and by what became of it where it goes."""
-    if item_id is None:
-        return Phase.PLANNED
-    stages = db.scalars(select(Submission.stage).where(Submission.item_id == item_id).order_by(Submission.id)).all()
-    if Stage.APPROVED in stages:
-        counts = by_state(db, item_id).values()
-        total = {state: sum(one.get(state, 0) for one in counts) for state in State}
-        if total[State.ON_HOLD]:
-            textless = exists().where(Delivery.item_id == item_id, Delivery.state == State.ON_HOLD,
-                                      Delivery.reason == OUTDATED)  # fmt: skip
-            return Phase.OUTDATED if db.scalar(select(textless)) else Phase.HELD
-        if total[State.DUE] + total[State.SENDING]:
-            begun = sum(total[state] for state in (State.SENDING, State.ACCEPTED, State.CONFIRMED, State.IN_DOUBT))
-            return Phase.SENDING if begun else Phase.APPROVED
-        return Phase.SENT
-    if Stage.REVIEWING in stages:
-        return Phase.REVIEWING
-    return Phase.WITHDRAWN if stages and stages[-1] is Stage.WITHDRAWN else Phase.DRAFT
+def _phases(db: Session, issues: Iterable[StoredIssue]) -> dict[int | None, Phase]:
+    """How far issues are, by their items: by the submissions and by what became of them where they go. That is asked
+    of all at once, and no delivery is counted: years of issues may have had 100,000 readers each."""
+    items = [one.item_id for one in issues if one.item_id is not None]
+    stages: dict[int, list[Stage]] = {item: [] for item in items}
+    submitted = select(Submission.item_id, Submission.stage).where(Submission.item_id.in_(items))
+    for item, stage in db.execute(submitted.order_by(Submission.id)):
+        stages[item].append(stage)
+    approved = [item for item in items if Stage.APPROVED in stages[item]]
+
+    def having(state: State, *more: ColumnElement[bool]) -> set[int]:
+        leaves = (Delivery.item_id.in_(approved), Delivery.expanded_at.is_(None))
+        return set(db.scalars(select(Delivery.item_id).distinct().where(*leaves, Delivery.state == state, *more)))
+
+    held = having(State.ON_HOLD, few(State.ON_HOLD))
+    textless = having(State.ON_HOLD, few(State.ON_HOLD), Delivery.reason == OUTDATED) if held else set()
+    sending = having(State.SENDING, few(State.SENDING))
+    waiting = having(State.DUE, few(State.DUE)) | sending
+
+    def phase(item: int) -> Phase:
+        if Stage.APPROVED in stages[item]:
+            if item in held:
+                return Phase.OUTDATED if item in textless else Phase.HELD
+            if item in waiting:
+                return Phase.SENDING if item in sending or _has_begun(db, item) else Phase.APPROVED
+            return Phase.SENT
+        if Stage.REVIEWING in stages[item]:
+            return Phase.REVIEWING
+        return Phase.WITHDRAWN if stages[item] and stages[item][-1] is Stage.WITHDRAWN else Phase.DRAFT
+
+    return {None: Phase.PLANNED, **{item: phase(item) for item in items}}
 
 
-def by_state(db: Session, item_id: int) -> dict[str, dict[State, int]]:
-    """The deliveries of an issue by channel and state: a slot with recipients is only their plan."""
-    counted = (
-        select(Delivery.channel, Delivery.state, func.count())
-        .where(Delivery.item_id == item_id, Delivery.expanded_at.is_(None))
-        .group_by(Delivery.channel, Delivery.state)
-    )
-    found: dict[str, dict[State, int]] = {}
-    for channel, state, count in db.execute(counted):
-        found.setdefault(channel, {})[state] = count
-    return found
+def _has_begun(db: Session, item_id: int) -> bool:
+    out = Delivery.state.in_((State.ACCEPTED, State.CONFIRMED, State.IN_DOUBT))
+    return bool(db.scalar(select(exists().where(Delivery.item_id == item_id, Delivery.expanded_at.is_(None), out))))
 
 
 def line(rt: Runtime, issue_id: int) -> Line:
     """One issue. Raises Refused when there is none."""
     with rt.reading() as db:
-        skipped = {one.nominal: one for one in db.scalars(select(SkippedIssue))}
-        return _line(rt, db, configured(rt), stored(db, issue_id), skipped)
+        return _lines(rt, db, [stored(db, issue_id)])[0]
 
 
 def find(rt: Runtime, name: str) -> int:
@@ -407,11 +416,9 @@ def find(rt: Runtime, name: str) -> int:
         chosen = select(StoredIssue).order_by(StoredIssue.nominal)
         if not name:
             left = chosen.where(StoredIssue.nominal.not_in(select(SkippedIssue.nominal)))
-            unsent = [
-                one
-                for one in db.scalars(left).all()
-                if _is_open(rt, one) and _phase(db, one.item_id) not in (Phase.SENT, Phase.WITHDRAWN)
-            ]
+            open_ = [one for one in db.scalars(left) if _is_open(rt, one)]
+            phases = _phases(db, open_)
+            unsent = [one for one in open_ if phases[one.item_id] not in (Phase.SENT, Phase.WITHDRAWN)]
             # A late one for which there is nothing waits for a decision only.
             worked_at = [one for one in unsent if one.item_id is not None or one.send_at > rt.now()] or unsent
             if worked_at:
@@ -441,11 +448,8 @@ def of_item(rt: Runtime, item_id: int) -> int | None:
 
 def archive(rt: Runtime, count: int = 48) -> list[Line]:
     """The issues that were made, the newest first."""
-    newsletter = configured(rt)
     with rt.reading() as db:
-        skipped = {one.nominal: one for one in db.scalars(select(SkippedIssue))}
-        made = db.scalars(select(StoredIssue).order_by(StoredIssue.nominal.desc()).limit(count)).all()
-        return [_line(rt, db, newsletter, one, skipped) for one in made]
+        return _lines(rt, db, db.scalars(select(StoredIssue).order_by(StoredIssue.nominal.desc()).limit(count)).all())
 
 
 # ── parts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
