@@ -86,7 +86,7 @@ def page(rendition: Rendition) -> dict[str, Any]:
 def pdf(message: Message) -> File:
     """The printed issue as a file for the web: same message, same bytes. Set in our own fonts: those that an office
     has bought for its printer may rarely be given away inside a file. Raises Unrenderable."""
-    return _bound(_issue(message), printed(message))
+    return _bound(_name(_issue(message)), printed(message))
 
 
 def files(message: Message) -> tuple[File, ...]:
@@ -96,15 +96,20 @@ def files(message: Message) -> tuple[File, ...]:
         return message.files
     rendition = printed(message)
     shown = {file.name: file for file in rendition.files}
-    return (_bound(message.issue, rendition), *(shown.get(file.name, file) for file in message.files))
+    return (_bound(_name(message.issue), rendition), *(shown.get(file.name, file) for file in message.files))
 
 
-def _bound(issue: Issue, rendition: Rendition) -> File:
+def _name(issue: Issue) -> str:
+    return f"{issue.name}{issue.numbers}.pdf"
+
+
+@lru_cache(maxsize=4)  # portal, app and everybody who looks at it have the same one
+def _bound(name: str, rendition: Rendition) -> File:
     try:
         content = typeset("newsletter", page(rendition))
     except CannotTypeset as error:
         raise Unrenderable(Finding(error.code, Severity.BLOCK, facts=error.facts)) from error
-    return File(f"{issue.name}{issue.numbers}.pdf", "application/pdf", content)
+    return File(name, "application/pdf", content)
 
 
 def _issue(message: Message) -> Issue:

@@ -408,8 +408,8 @@ def _sources(db: Session, person: Person) -> list[Source]:
     """Changed sources of the items that this person wrote; an editor's are all of them."""
     changed = select(FeedEntry, _latest_title(FeedEntry.item_id)).where(unanswered()).order_by(FeedEntry.changed_at)
     if "editor" not in person.roles:
-        own = select(Revision.item_id).where(Revision.author == person.id)
-        changed = changed.where(FeedEntry.item_id.in_(own))
+        wrote = exists().where(Revision.item_id == FeedEntry.item_id, Revision.author == person.id)
+        changed = changed.where(wrote)
     rows = db.execute(changed)
     return [Source(row.item_id, title, row.link, row.changed_at) for row, title in rows if row.changed_at]
 

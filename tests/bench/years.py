@@ -122,6 +122,7 @@ class _Years:
             self.add(AuditLine, Item, and_(mine, self.out) if n else mine, id=Item.id * 4 + n, at=Item.created_at,
                      person=decider, os_user="console", decision=decision, item_id=Item.id, facts=facts)  # fmt: skip
 
+        self.db.execute(text("ANALYZE"))  # what follows joins what was written just now
         listing.renew(self.db, range(first, last + 1))
 
     # ── where an item stands ──

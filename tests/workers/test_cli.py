@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -693,6 +694,7 @@ def test_the_command_itself_works_as_it_was_tested_here(desk: Desk) -> None:
         said = _run("reach", "77", FABU_DATA=desk.data, FABU_LOCALE=language)
         assert (said.returncode, said.stdout) == (1, "")
         assert said.stderr.strip() == say(language, "item.unknown", item="77")
+    assert _run("--version").stdout.strip() == f"fabu {metadata.version('fabu')}"
     said = _run("edit", "1", "--as", "zhao", "--title", "改", LANG="C", PYTHONIOENCODING="utf-8", FABU_DATA=desk.data)
     assert said.returncode == 0 and "第 2 版" in said.stdout
 

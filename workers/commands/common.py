@@ -4,6 +4,7 @@ import getpass
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,22 @@ def help_(name: str) -> str:
 app = typer.Typer(
     name="fabu", help=help_("fabu"), no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fabu {metadata.version('fabu')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _fabu(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help=help_("version"))
+    ] = False,
+) -> None:
+    """What may be said before any command."""
+
 
 Data = Annotated[Path, typer.Option("--data", envvar=config.DATA, help=help_("data"), show_default=True)]
 AsJson = Annotated[bool, typer.Option("--json", help=help_("json"))]
