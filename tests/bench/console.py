@@ -49,7 +49,7 @@ class Load:
     people: Sequence[str] = EVERYBODY
 
 
-FULL, QUICK = Load(100_000, 3_000, 6), Load(2_000, 100, 0, ("wang", "admin"))
+FULL, QUICK = Load(100_000, 3_000, 4), Load(2_000, 100, 0, ("wang", "admin"))
 FEWER = 2  # rounds on PostgreSQL
 
 # Files are handed over, not looked at: they are measured apart.
@@ -313,7 +313,7 @@ def _ask(
     for _ in range(rounds):
         for address, people in takes.items():
             for person, each in people.items():
-                if address.file and each:
+                if address.file and any(people.values()):
                     continue  # some hold years: once is enough
                 each.append(_get(url, address, clients[person])[0])
     return takes

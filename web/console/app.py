@@ -3,6 +3,7 @@
 Server-rendered pages on the pipeline's own functions; without JavaScript everything but live updates works.
 """
 
+import gc
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -124,6 +125,9 @@ def create(runtime: Runtime | None = None) -> ASGIApp:
         words = "出错了，没有保存。请稍后再试；仍然如此请告诉管理员。\nSomething broke; nothing was saved."
         return PlainTextResponse(words, 500)
 
+    if runtime is None:  # a process of its own: what is there now stays, and each full collection would walk it all
+        gc.collect()
+        gc.freeze()
     return _Guarded(app, urlsplit(rt.settings.console_url).path.rstrip("/"))
 
 
