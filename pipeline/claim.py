@@ -80,15 +80,15 @@ def _publications(channel: str, after: str, quiet: bool) -> ColumnElement[bool]:
         Delivery.wanted_at <= _WANTED_BY,
     ]
     if after:
-        conditions.append(
-            exists().where(
-                slot.item_id == Delivery.item_id,
-                slot.channel == after,
-                slot.recipient == "",
-                slot.state == State.CONFIRMED,
-                slot.held_id.is_not(None),
-            )
+        page = select(slot.id).where(
+            slot.item_id == Delivery.item_id,
+            slot.channel == after,
+            slot.recipient == "",
+            slot.state == State.CONFIRMED,
+            slot.held_id.is_not(None),
         )
+        # Not EXISTS, which PostgreSQL may begin with: then all that is due of an item is sorted for each few of it.
+        conditions.append(page.scalar_subquery().is_not(None))
     if quiet:
         conditions.append(Delivery.hurry.is_(True))
     return and_(*conditions)
@@ -96,10 +96,17 @@ def _publications(channel: str, after: str, quiet: bool) -> ColumnElement[bool]:
 
 @cache
 def _looking(channel: str, after: str, quiet: bool) -> Select[*tuple[Any, ...]]:
-    kinds = {"back": _withdrawals(channel), "out": _publications(channel, after, quiet)}
+    # In the order of their index, the first one: of a bare EXISTS PostgreSQL thinks that it may as well read the table,
+    # where so much is due, and then reads on past all that went out already.
+    kinds = {
+        "back": select(Delivery.id).where(_withdrawals(channel)).order_by(Delivery.channel, Delivery.id),
+        "out": select(Delivery.id)
+        .where(_publications(channel, after, quiet))
+        .order_by(Delivery.publish_at, Delivery.id),
+    }
     kept = (ChannelStatus.paused_at, ChannelStatus.open_until, ChannelStatus.failures)
     return select(
-        *(exists(select(Delivery.id).where(kind)).label(name) for name, kind in kinds.items()),
+        *(first.limit(1).scalar_subquery().is_not(None).label(name) for name, first in kinds.items()),
         *(select(one).where(ChannelStatus.channel == channel).scalar_subquery().label(one.key) for one in kept),
     )
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event, make_url
 
 from pipeline import publish, reports, review
-from pipeline.claim import claim
+from pipeline.claim import _looking, _moments, claim
 from pipeline.states import Result
 from tests.faults.stack import until
 from tests.office import Bureau
@@ -84,6 +84,24 @@ def test_a_last_approval_reads_no_channel_s_text_and_asks_once_who_had_a_part(bu
     read = [one for one in statements if one.startswith("SELECT")]
     assert sum("FROM submission" in one for one in read) == 1, read
     assert not any(one.startswith(("SELECT revision.author", "SELECT referral", "SELECT issue")) for one in read)
+
+
+def test_a_look_at_a_large_run_does_not_read_past_all_that_went_out(bureau: Bureau) -> None:
+    """With so much due, PostgreSQL takes a bare EXISTS for one that any scan of the table answers at once."""
+    if not on_postgresql(bureau):
+        pytest.skip("SQLite always takes the index")
+    bureau.subscribe(*(f"1380000{at:04d}" for at in range(3000)))
+    bureau.publish("web", "sms")
+    bureau.work("web")
+    sms = bureau.rt.channels["sms"]
+    claim(bureau.rt, sms)  # expands the slot
+    when, where = _moments(bureau.rt, sms)
+    statement = _looking(*where).compile(dialect=bureau.rt.engine.dialect)
+    with bureau.rt.engine.begin() as connection:
+        connection.exec_driver_sql("ANALYZE")
+        plan = connection.exec_driver_sql(f"EXPLAIN {statement}", statement.construct_params(when)).scalars().all()
+    assert any("ix_delivery_due" in line for line in plan), plan
+    assert not any("Seq Scan on delivery" in line or "Sort" in line for line in plan), plan
 
 
 def test_a_connection_that_postgresql_closed_while_idle_is_replaced_and_nobody_notices(
