@@ -163,16 +163,6 @@ class Due:
     room: int
 
 
-def claim(rt: Runtime, opened: Opened) -> tuple[list[Claimed], int]:
-    """Lease a batch of due rows in a commit of its own. Returns them, and how many were settled without a call."""
-    with rt.reading() as db:  # a look that takes no lock: most sweeps find nothing
-        found = look(rt, db, opened)
-    if found is None:
-        return [], 0
-    with rt.writing() as db:
-        return lease(rt, db, opened, found)
-
-
 def look(rt: Runtime, db: Session, opened: Opened) -> Due | None:
     """What is due on a channel: withdrawals first, then what may go out, a batch at most. None goes out while the
     channel is paused or its breaker open; one does to try whether that may close again."""

@@ -31,7 +31,7 @@ from pipeline.models import (
 )
 from pipeline.reach import read_error
 from pipeline.reasons import Reasoned
-from pipeline.rows import few
+from pipeline.rows import few, in_trouble
 from pipeline.runtime import Runtime
 from pipeline.states import Disclosure, Stage, State
 from pipeline.submissions import SOURCE_CHANGED
@@ -170,8 +170,7 @@ class Desk:
 def reviews(rt: Runtime, person: Person) -> list[Waiting]:
     """The reviews whose turn is this person's, or that of whom they stand in for, oldest first."""
     with rt.reading() as db:
-        represents = deputies.stands_in_for(rt, db, person)
-        return [mine for one in _reviews(rt, db) if (mine := _turn(one, person, represents)) is not None]
+        return _turns(_reviews(rt, db), person, deputies.stands_in_for(rt, db, person))
 
 
 def desk(rt: Runtime, person: Person) -> Desk:
@@ -180,7 +179,7 @@ def desk(rt: Runtime, person: Person) -> Desk:
     with rt.reading() as db:
         represents = deputies.stands_in_for(rt, db, person)
         everything = _reviews(rt, db)
-        reviews = [mine for one in everything if (mine := _turn(one, person, represents)) is not None]
+        turns = _turns(everything, person, represents)
         own = [one for one in everything if person.id in one.authors]
         troubles = _troubles(db) if person.roles & PERMITS[Decision.RETRY] else []
         notices = _notices(rt, db) if person.roles & PERMITS[Decision.POST] else []
@@ -192,7 +191,7 @@ def desk(rt: Runtime, person: Person) -> Desk:
         withdraws = any(one.roles & PERMITS[Decision.WITHDRAW] for one in (person, *represents))
         public = _public(db) if withdraws else []
     return Desk(
-        tuple(drafts), tuple(reviews), tuple(own), tuple(troubles), tuple(notices), tuple(sources), tuple(public)
+        tuple(drafts), tuple(turns), tuple(own), tuple(troubles), tuple(notices), tuple(sources), tuple(public)
     )  # fmt: skip
 
 
@@ -212,6 +211,10 @@ def drafts(rt: Runtime) -> list[DraftLine]:
     """Every item whose latest revision waits for being submitted, returned ones first."""
     with rt.reading() as db:
         return _drafts(rt, db)
+
+
+def _turns(everything: Sequence[Waiting], person: Person, represents: Sequence[Person]) -> list[Waiting]:
+    return [mine for one in everything if (mine := _turn(one, person, represents)) is not None]
 
 
 def _turn(one: Waiting, person: Person, represents: Sequence[Person]) -> Waiting | None:
@@ -308,7 +311,7 @@ def _notice(row: Delivery, title: str, what: str, generation: int, place: str = 
 def _troubles(db: Session) -> list[Trouble]:
     """Deliveries that failed, are in doubt or on hold, recipients of one kind together, the oldest item first. The slot
     of recipients is only their plan."""
-    these = select(Delivery.id).where(few(State.FAILED)).correlate(None)  # so that no index but theirs is thought of
+    these = select(Delivery.id).where(in_trouble()).correlate(None)  # so that no index but theirs is thought of
     rows = db.execute(
         select(
             Delivery.item_id,
@@ -510,7 +513,7 @@ def channels(rt: Runtime) -> list[ChannelLine]:
             status = db.get(ChannelStatus, opened.name) or ChannelStatus(failures=0, last_error="")
             mine = Delivery.channel == opened.name
             due = db.scalar(select(func.count()).where(mine, few(State.DUE))) or 0
-            waiting = db.scalar(select(func.count()).where(mine, few(State.FAILED))) or 0
+            waiting = db.scalar(select(func.count()).where(mine, in_trouble())) or 0
             still_open = status.open_until if status.open_until and status.open_until > rt.now() else None
             lines.append(
                 ChannelLine(

@@ -20,7 +20,7 @@ from config.settings import Person
 from pipeline import audience, checks, deputies, reasons, referrals, rulings, scans, sources, staff
 from pipeline.catalogue import issue_index_number
 from pipeline.decisions import FARTHEST, Actor, Decision, Refused, audit, entitled, permit, require_reason, review_role
-from pipeline.drafts import Draft, checked, compose, keep_issue, latest_revision, read_draft, read_issue, store_revision
+from pipeline.drafts import Draft, checked, compose, keep_issue, latest_revision, read_draft, store_revision
 from pipeline.models import (
     Approval,
     Delivery,
@@ -173,7 +173,7 @@ def submit(
         locked_item(db, item_id)
         if latest_revision(db, item_id).id != revision.id:
             raise Refused("review.edited_meanwhile")
-        sources.require_current(db, item_id, draft.issue)
+        sources.require_current(db, item_id, draft)
         _choose(rt, db, item_id, revision, channels, publish_at, disclosure, ground)
         submission = Submission(
             item_id=item_id,
@@ -283,7 +283,7 @@ def _approve_with(
         if last:
             planned = turn.planned
             if planned is not None:  # it is an issue of the newsletter
-                sources.require_current(db, item_id, read_issue(db.get_one(Revision, submission.revision_id)))
+                sources.require_current(db, item_id, read_draft(db, db.get_one(Revision, submission.revision_id)))
             if turn.in_force is not None:
                 close(rt, turn.in_force, Stage.SUPERSEDED)
                 db.flush()

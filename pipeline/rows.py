@@ -104,14 +104,19 @@ def lock(db: Session, *rows: ColumnElement[bool]) -> None:
     db.execute(select(Delivery.id).where(*rows).order_by(Delivery.id).with_for_update(key_share=True))
 
 
-TROUBLE = (State.FAILED, State.IN_DOUBT, State.ON_HOLD)  # waits for a person
+_IN_TROUBLE = "delivery.state IN ('failed', 'in_doubt', 'on_hold')"
 _FEW = {
-    **dict.fromkeys(TROUBLE, "delivery.state IN ('failed', 'in_doubt', 'on_hold')"),
+    **dict.fromkeys((State.FAILED, State.IN_DOUBT, State.ON_HOLD), _IN_TROUBLE),
     **dict.fromkeys((State.ACCEPTED, State.SKIPPED),
                     "delivery.state IN ('accepted', 'skipped') AND delivery.expanded_at IS NULL"),
     State.DUE: "delivery.state = 'due'",
     State.SENDING: "delivery.state = 'sending'",
 }  # fmt: skip
+
+
+def in_trouble() -> ColumnElement[bool]:
+    """It waits for a person: failed, in doubt or on hold; in the words of their index, as in `few`."""
+    return cast(ColumnElement[bool], text(_IN_TROUBLE))
 
 
 def few(state: State) -> ColumnElement[bool]:

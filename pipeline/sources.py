@@ -153,17 +153,17 @@ def findings(rt: Runtime, draft: Draft, channels: Collection[str]) -> list[Findi
     return found
 
 
-def require_current(db: Session, item_id: int, arranged: Arrangement | None) -> None:
+def require_current(db: Session, item_id: int, draft: Draft) -> None:
     """Raise Refused when the issue that this item is was left out or is empty, or when an item in it, or named in its
-    editorial, was withdrawn or corrected a moment ago."""
-    if arranged is None:
+    editor's own words, was withdrawn or corrected a moment ago."""
+    if (arranged := draft.issue) is None:
         return
     skipped = select(SkippedIssue.nominal).join(StoredIssue, StoredIssue.nominal == SkippedIssue.nominal)
     if (day := db.scalar(skipped.where(StoredIssue.item_id == item_id))) is not None:
         raise Refused("issue.left_out_already", day=day.isoformat())
     if not arranged.blocks:
         raise Refused("issue.nothing", issue=numbers(arranged.year, arranged.number, arranged.running))
-    if changes(db, arranged) or named(db, arranged, arranged.editorial):
+    if changes(db, arranged) or named(db, arranged, own_words(draft)):
         raise Refused("issue.changed_meanwhile")
 
 

@@ -199,12 +199,6 @@ def opt_out(rt: Runtime, channel: str, address: str, reason: str = BY_PAGE) -> N
         db.execute(delete(Subscriber).where(Subscriber.channel == channel, Subscriber.address == address))
 
 
-def is_out(rt: Runtime, channel: str, address: str) -> bool:
-    """Is this address on the suppression list?"""
-    with rt.reading() as db:
-        return db.get(Suppression, (channel, address)) is not None
-
-
 def message_address(rt: Runtime, channel: str) -> str:
     """Where the SMS gateway hands on what phones send back; the gateway adds `from` and `text`."""
     return f"{rt.settings.inbound_url}/mo/{channel}/{_seal(rt, 'message', channel)}"

@@ -12,12 +12,13 @@ from sqlalchemy import Engine, make_url
 
 from config.settings import Settings
 from pipeline import confirm, items, publish, reach, reports, review, staff
+from pipeline.claim import Claimed, lease, look
 from pipeline.database import open_engine
 from pipeline.decisions import Actor
 from pipeline.drafts import Draft
 from pipeline.migrate import set_up, upgrade
 from pipeline.models import Subscriber
-from pipeline.runtime import Runtime, open_channels
+from pipeline.runtime import Opened, Runtime, open_channels
 from tests.channels.recording import Recorded, calls, effects
 
 TEXT = "根据工作安排，现将有关事项通知如下。\n\n一、时间安排\n\n自2026年11月23日起施行。\n"
@@ -182,6 +183,16 @@ def open_bureau(settings: Settings, now: Callable[[], datetime] | None = None) -
         woken.extend(channels)
 
     return Bureau(Runtime(settings, engine, open_channels(settings), wake, now or clock), clock, woken)
+
+
+def claim(rt: Runtime, opened: Opened) -> tuple[list[Claimed], int]:
+    """Lease a batch of due rows in a commit of its own. Returns them, and how many were settled without a call."""
+    with rt.reading() as db:  # a look that takes no lock: most sweeps find nothing
+        found = look(rt, db, opened)
+    if found is None:
+        return [], 0
+    with rt.writing() as db:
+        return lease(rt, db, opened, found)
 
 
 def recipients(calls: Sequence[Recorded]) -> list[str]:

@@ -318,8 +318,8 @@ def _ask(
                     break  # some hold years: once is enough
         assert takes[address], f"nobody sees {address.path}"
     for _ in range(rounds):
-        for address, people in takes.items():
-            for person, each in () if address.file else people.items():
+        for address, people in ((one, people) for one, people in takes.items() if not one.file):
+            for person, each in people.items():
                 each.append(_get(url, address, clients[person])[0])
     return takes
 

@@ -20,14 +20,13 @@ from channels.contract import Call, Message, Office
 from channels.document import Paragraph
 from channels.typst import TEMPLATES, fonts
 from pipeline import reach, review
-from pipeline.claim import claim
 from pipeline.models import Delivery
 from pipeline.states import State
 from pipeline.wake import producer, queue_of
 from tests.bench import ledger, numbers, tasks
 from tests.bench.figures import Figure
 from tests.faults import stack
-from tests.office import Bureau
+from tests.office import Bureau, claim
 from tests.parts import create_database, postgres, valkey
 from workers.app import SWEEP_QUEUE
 from workers.embedded import WORKER_THREADS

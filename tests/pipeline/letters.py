@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from channels.contract import Call, ChannelError, Receipt, Rendition
+from pipeline.models import Suppression
 from tests.channels.recording import Report
 from tests.office import Bureau
 
@@ -48,6 +49,12 @@ def letters(bureau: Bureau, channel: str) -> list[tuple[str, str]]:
     assert isinstance(adapter, Letters)
     file = adapter.directory / "letters.jsonl"
     return [tuple(json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def is_out(bureau: Bureau, channel: str, address: str) -> bool:
+    """Is this address on the suppression list?"""
+    with bureau.rt.reading() as db:
+        return db.get(Suppression, (channel, address)) is not None
 
 
 def way_out(bureau: Bureau, channel: str) -> str:

@@ -9,14 +9,14 @@ from sqlalchemy import select
 
 from channels.contract import Call, Receipt, Rendition
 from pipeline import confirm, operate, publish, reports, review, slots, submissions
-from pipeline.claim import Claimed, claim
+from pipeline.claim import Claimed
 from pipeline.decisions import Refused
 from pipeline.models import ChannelStatus, Delivery, StoredReport, Subscriber
 from pipeline.publish import Begun, Ended
 from pipeline.runtime import Opened
 from pipeline.states import Result, State
 from tests.channels.recording import Fault, Person, Recall, set_faults
-from tests.office import Bureau
+from tests.office import Bureau, claim
 
 PHONE = "13800000001"
 

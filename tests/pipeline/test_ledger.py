@@ -7,11 +7,10 @@ import pytest
 
 from channels.contract import Evidence
 from pipeline import confirm, desk, operate, publish, reach, review
-from pipeline.claim import claim
 from pipeline.decisions import Refused
 from pipeline.models import Suppression
 from tests.channels.recording import Fault, set_faults
-from tests.office import Bureau, recipients
+from tests.office import Bureau, claim, recipients
 
 
 def faults(bureau: Bureau, channel: str, *script: Fault) -> None:

@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, insert
 
-from pipeline import claim, confirm, health, metrics, operate, publish
+from pipeline import confirm, health, metrics, operate, publish
 from pipeline.models import Attempt, AttemptEnd, Delivery, Feed
 from pipeline.states import Result
 from tests.channels.recording import Fault, set_faults
-from tests.office import Bureau
+from tests.office import Bureau, claim
 
 
 def read(figures: metrics.Figures) -> dict[str, float]:
@@ -94,7 +94,7 @@ def test_an_end_that_is_committed_after_a_later_one_is_counted_too(bureau: Burea
 
 def test_leases_whose_worker_did_not_come_back_are_counted(bureau: Bureau) -> None:
     bureau.publish("web")
-    assert len(claim.claim(bureau.rt, bureau.rt.channels["web"])[0]) == 1
+    assert len(claim(bureau.rt, bureau.rt.channels["web"])[0]) == 1
     expired = 'fabu_leases_expired_total{channel="web"}'
     assert read(metrics.Figures(bureau.rt))[expired] == 0
     bureau.clock.forward(minutes=2)

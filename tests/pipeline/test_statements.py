@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import event, make_url
 
 from pipeline import publish, reports, review
-from pipeline.claim import _looking, _moments, claim
+from pipeline.claim import _looking, _moments
 from pipeline.states import Result
 from tests.faults.stack import until
-from tests.office import Bureau
+from tests.office import Bureau, claim
 
 
 @contextmanager

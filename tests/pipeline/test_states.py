@@ -13,7 +13,7 @@ from sqlalchemy import event, select
 
 from channels.contract import Call, Evidence, Outcome, Seen
 from pipeline import confirm, operate, publish, review
-from pipeline.claim import Claimed, claim
+from pipeline.claim import Claimed
 from pipeline.decisions import Refused
 from pipeline.models import Attempt, Delivery, Submission
 from pipeline.publish import Begun, Ended
@@ -40,7 +40,7 @@ from pipeline.states import (
     rollup,
 )
 from tests.channels.recording import Fault, Recorded, set_faults
-from tests.office import MORNING, open_bureau, settings_for
+from tests.office import MORNING, claim, open_bureau, settings_for
 
 S, R = State, Result
 LOOKS = (0.0, 2.0, 10.0, 60.0)

@@ -15,7 +15,7 @@ from pipeline.models import OptIn, Subscriber, SubscriberGroup, Suppression
 from pipeline.subscriptions import Leaving
 from tests.channels.recording import Fault, set_faults
 from tests.office import Bureau
-from tests.pipeline.letters import code_in, letters, open_town, path_in, way_out
+from tests.pipeline.letters import code_in, is_out, letters, open_town, path_in, way_out
 
 MAIL, PHONE = "zhang@example.cn", "13800000001"
 
@@ -311,22 +311,22 @@ def test_one_click_leaves_the_group_that_sent_it_and_the_others_go_on(town: Bure
         left = subscriptions.leave(town.rt, given)
         assert (left.groups, left.others, left.done) == (("政策文件",), ("停电停水播出安排",), True)
     assert groups_kept(town) == ["outage"] and told(town, "sms") == [PHONE]
-    assert not subscriptions.is_out(town.rt, "sms", PHONE)
+    assert not is_out(town, "sms", PHONE)
     assert subscriptions.leaving(town.rt, given).done
     assert not subscriptions.leave(town.rt, given, everything=True).others
-    assert told(town, "sms") == [] and subscriptions.is_out(town.rt, "sms", PHONE)
+    assert told(town, "sms") == [] and is_out(town, "sms", PHONE)
 
 
 def test_who_leaves_their_only_group_is_told_of_nothing_and_not_of_everything(town: Bureau) -> None:
     left = subscriptions.leave(town.rt, subscribed(town, "policy"))
     assert (left.groups, left.others, left.done) == ((), (), True)
-    assert told(town, "sms") == [] and subscriptions.is_out(town.rt, "sms", PHONE)
+    assert told(town, "sms") == [] and is_out(town, "sms", PHONE)
 
 
 def test_who_is_told_of_everything_leaves_everything(town: Bureau) -> None:
     town.subscribe(PHONE)
     subscriptions.leave(town.rt, told_of_policy(town))
-    assert told(town, "sms") == [] and subscriptions.is_out(town.rt, "sms", PHONE)
+    assert told(town, "sms") == [] and is_out(town, "sms", PHONE)
 
 
 def test_whoever_leaves_while_texts_go_out_is_skipped_at_the_moment_of_sending(town: Bureau) -> None:
@@ -352,7 +352,7 @@ def test_only_the_holders_own_yes_brings_a_barred_address_back(town: Bureau) -> 
     subscriptions.invite(town.rt)
     subscriptions.confirm(town.rt, token_of(letters(town, "mail")[0][1]))
     assert told(town, "mail") == [MAIL]
-    assert not subscriptions.is_out(town.rt, "mail", MAIL)
+    assert not is_out(town, "mail", MAIL)
 
 
 @pytest.mark.parametrize(

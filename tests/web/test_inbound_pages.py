@@ -11,7 +11,7 @@ from lxml import html
 
 from pipeline import subscriptions
 from tests.office import Bureau
-from tests.pipeline.letters import code_in, letters, open_town, path_in
+from tests.pipeline.letters import code_in, is_out, letters, open_town, path_in
 from tests.pipeline.test_subscriptions import MAIL, PHONE, kept, subscribed, told
 from tests.web.test_inbound import inbound
 
@@ -106,7 +106,7 @@ def test_one_click_unsubscribes_without_cookie_or_redirect(town: Bureau) -> None
         for _ in range(2):
             answer = post(leave_place(town, address), {"List-Unsubscribe": "One-Click"})
             assert answer.status_code == 200 and "Set-Cookie" not in answer.headers
-    assert told(town, "sms") == [] and subscriptions.is_out(town.rt, "sms", PHONE)
+    assert told(town, "sms") == [] and is_out(town, "sms", PHONE)
 
 
 def test_who_chose_several_groups_leaves_one_with_a_click_and_may_leave_all(town: Bureau) -> None:
@@ -124,7 +124,7 @@ def test_who_chose_several_groups_leaves_one_with_a_click_and_may_leave_all(town
         assert told(town, "sms") == [PHONE]
         assert "照常发送" not in words(post(f"{place}/all"))
         assert post(f"{address}/u/x/all").status_code == 404
-    assert told(town, "sms") == [] and subscriptions.is_out(town.rt, "sms", PHONE)
+    assert told(town, "sms") == [] and is_out(town, "sms", PHONE)
 
 
 def test_one_click_may_also_come_as_multipart(town: Bureau) -> None:
@@ -167,7 +167,7 @@ def test_a_reply_by_sms_unsubscribes_and_is_answered_with_nothing(town: Bureau) 
         assert (answer.status_code, answer.text) == (200, "")
         assert get(f"{address}{path}x?from={PHONE}&text=R").status_code == 404
         assert get(f"{address}{path}?from={PHONE}&text={'x' * 5000}").status_code == 414
-    assert subscriptions.is_out(town.rt, "sms", PHONE)
+    assert is_out(town, "sms", PHONE)
 
 
 def test_the_pages_tell_nobody_anything_and_run_nothing(town: Bureau) -> None:

@@ -7,14 +7,12 @@ from typing import Annotated
 from fastapi import Depends, Request, UploadFile
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from channels.contract import File
 from config.locale import Language
 from config.settings import Person
 from pipeline import accounts, items
 from pipeline.decisions import Actor, Refused
 from pipeline.renditions import load_files
 from pipeline.runtime import Runtime
-from web.console.api.shapes import FileRef
 
 _scheme = HTTPBearer(auto_error=False, description="A token made in the console (程序令牌)")
 
@@ -38,13 +36,13 @@ class Caller:
         """Raise Refused when this person is not shown this item."""
         items.require_visible(self.rt, self.person, item)
 
-    def uploaded(self, ref: FileRef) -> File:
-        """A file that was uploaded before, as it is named now. Raises Refused when it was not."""
+    def uploaded(self, *sha256: str) -> dict[str, bytes]:
+        """What was uploaded before under these names. Raises Refused for one that was not."""
         with self.rt.reading() as db:
-            kept = load_files(db, [ref.sha256])
-        if ref.sha256 not in kept:
-            raise Refused("api.unknown_file", sha256=ref.sha256)
-        return File(ref.name, ref.media_type, kept[ref.sha256])
+            kept = load_files(db, sha256)
+        if missing := sorted(set(sha256) - kept.keys()):
+            raise Refused("api.unknown_file", sha256=missing[0])
+        return kept
 
     def content(self, file: UploadFile) -> bytes:
         """What was uploaded. Raises Refused when it is too large."""

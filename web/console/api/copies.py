@@ -6,8 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from pipeline import collect, renditions, working_copy
-from pipeline.decisions import Refused
+from pipeline import collect, working_copy
 from pipeline.working_copy import TEXTS, Copy, Kept, Place, Sheet
 from web.console.api.caller import Called, Caller
 from web.console.api.shapes import LARGEST, FileRef, ItemNumber, Shape, Short
@@ -91,10 +90,7 @@ def compare_source(called: Called, item: ItemNumber) -> int:
 
 
 def _kept(called: Caller, sheet: SheetIn) -> tuple[Kept, ...]:
-    with called.rt.reading() as db:
-        contents = renditions.load_files(db, {one.sha256 for one in sheet.files})
-    if missing := [one.sha256 for one in sheet.files if one.sha256 not in contents]:
-        raise Refused("api.unknown_file", sha256=missing[0])
+    contents = called.uploaded(*(one.sha256 for one in sheet.files))
     return tuple(Kept(one.name, one.media_type, one.sha256, len(contents[one.sha256])) for one in sheet.files)
 
 

@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field
 from channels.contract import ChannelError, File
 from pipeline import desk, items, operate, reach, review
 from pipeline.decisions import Decision, Refused, permit
-from pipeline.renditions import load_files
 from pipeline.states import State
 from pipeline.words import masked
 from web.console.api.caller import Called
@@ -230,11 +229,7 @@ def post_item(called: Called, item: ItemNumber, given: Post) -> Count:
     called.see(item)
     photo = None
     if given.photo is not None:
-        with called.rt.reading() as db:
-            kept = load_files(db, [given.photo])
-        if given.photo not in kept:
-            raise Refused("api.unknown_file", sha256=given.photo)
-        photo = File("photo", "application/octet-stream", kept[given.photo])
+        photo = File("photo", "application/octet-stream", called.uploaded(given.photo)[given.photo])
     operate.post(called.rt, called.actor, item, given.place, given.at, photo)
     return Count(count=1)
 

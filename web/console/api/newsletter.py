@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from channels.contract import File
 from pipeline import assembly, issue_pages, issues, items, operate, trials
 from pipeline.decisions import Refused
 from pipeline.issues import Line, Phase
@@ -232,7 +233,9 @@ def arrange(called: Called, id: ItemNumber, given: Arrange) -> Revised:
 def set_picture(called: Called, id: ItemNumber, given: SetPicture) -> Revised:
     """Put a picture to an entry or to the editorial, or take it away."""
     _see(called, id)
-    picture = called.uploaded(given.picture) if given.picture is not None else None
+    picture = None
+    if (ref := given.picture) is not None:
+        picture = File(ref.name, ref.media_type, called.uploaded(ref.sha256)[ref.sha256])
     number = assembly.set_picture(called.rt, called.actor, id, given.based_on, given.item or None, picture)
     return Revised(revision=number)
 

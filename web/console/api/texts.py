@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from channels.contract import File as Attachment
 from pipeline import checks, desk, intake, items, previews, renditions, review
 from pipeline.decisions import Decision, Refused, permit
+from pipeline.drafts import Draft
 from pipeline.items import Phase
 from pipeline.states import Disclosure, Ground
 from web.console.api.caller import Called, Caller
@@ -193,7 +194,7 @@ def list_items(
 @routes.post("/items", tags=["items"], operation_id="createItem", status_code=201)
 def create_item(called: Called, given: Text) -> Written:
     """A new item, as a draft."""
-    return Written(item=review.create(called.rt, called.actor, given.draft(_files(called, given))), revision=1)
+    return Written(item=review.create(called.rt, called.actor, _draft(called, given)), revision=1)
 
 
 @routes.get("/items/{item}", tags=["items"], operation_id="readItem")
@@ -216,7 +217,7 @@ def read_item(called: Called, item: ItemNumber) -> ItemOut:
 def edit_item(called: Called, item: ItemNumber, given: Text) -> Written:
     """Edit an item that is not public: reviews given so far are void. All fields are replaced."""
     called.see(item)
-    draft = given.draft(_files(called, given))
+    draft = _draft(called, given)
     return Written(item=item, revision=review.edit(called.rt, called.actor, item, draft))
 
 
@@ -224,7 +225,7 @@ def edit_item(called: Called, item: ItemNumber, given: Text) -> Written:
 def correct_item(called: Called, item: ItemNumber, given: Text) -> Written:
     """Correct an item that is public: the old text stays until the new one is approved."""
     called.see(item)
-    draft = given.draft(_files(called, given))
+    draft = _draft(called, given)
     return Written(item=item, revision=review.correct(called.rt, called.actor, item, draft))
 
 
@@ -252,7 +253,7 @@ def read_document(called: Called, file: Annotated[UploadFile, File()]) -> Docume
 @routes.post("/checks", tags=["items"], operation_id="checkText")
 def check_text(called: Called, given: Text) -> list[FindingOut]:
     """What the checks find in a text, saved or not."""
-    return [FindingOut.of(one) for one in checks.report(called.rt, given.draft(_files(called, given)))]
+    return [FindingOut.of(one) for one in checks.report(called.rt, _draft(called, given))]
 
 
 @routes.post("/items/{item}/submission", tags=["review"], operation_id="submitItem")
@@ -337,11 +338,5 @@ def submitted(done: review.Submitted) -> Submitted:
     return Submitted(item=done.item_id, index_number=done.index_number, hash=done.hash, warnings=warnings)
 
 
-def _files(called: Caller, given: Text) -> dict[str, bytes]:
-    """The bytes of the attachments that a text names. Raises Refused for one that was not uploaded."""
-    wanted = {one.sha256 for one in given.files}
-    with called.rt.reading() as db:
-        kept = renditions.load_files(db, wanted)
-    if missing := sorted(wanted - kept.keys()):
-        raise Refused("api.unknown_file", sha256=missing[0])
-    return kept
+def _draft(called: Caller, given: Text) -> Draft:
+    return given.draft(called.uploaded(*(one.sha256 for one in given.files)))
