@@ -5,12 +5,12 @@ report, counting rule); deliveries are counted by themselves. Read from what `pi
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import cast
 
-from sqlalchemy import Integer, Text, func, select, text
+from sqlalchemy import Text, func, select, text
 from sqlalchemy import cast as converted
 from sqlalchemy.orm import Session
 
@@ -108,31 +108,30 @@ class _Sums:
 
 
 def _add_published(rt: Runtime, db: Session, sums: _Sums, begin: date, end: date, department: str) -> None:
-    key = (Publication.day, Publication.department, Publication.formed_on, Publication.withdrawn)
-    # Days as texts: each pair of them comes many times, and is read once.
-    shown = (converted(Publication.day, Text), Publication.department, converted(Publication.formed_on, Text))
-    chosen = select(*shown, converted(Publication.withdrawn, Integer), func.count())
+    key = (Publication.day, Publication.department, Publication.withdrawn)
+    # The dates formed come as one text: most differ, and years of them would be a row for nearly every item.
+    formed_on = func.aggregate_strings(converted(Publication.formed_on, Text), ",")
+    chosen = select(converted(Publication.day, Text), Publication.department, Publication.withdrawn, formed_on)
     chosen = chosen.where(Publication.day.between(begin, end))
     if department:
         chosen = chosen.where(Publication.department == department)
     rows = db.connection().execute(chosen.group_by(*key)).all()
-    earliest = min((formed_on for _, _, formed_on, _, _ in rows), default=end.isoformat())
-    passed = _Passed(rt.settings, date.fromisoformat(earliest), end)
+    if not rows:
+        return
+    passed = _passed(rt.settings, ",".join(f"{day},{formed}" for day, _, _, formed in rows).split(","))
+    alike = defaultdict[tuple[str, str, bool, bool], list[int]](list)
+    for day, of, gone, formed in rows:
+        before, upto = passed[day]
+        alike[day[:7], of, gone, upto > before].extend([upto - passed[one][1] for one in formed.split(",")])
     limit = workdays.law(rt.settings).disclosure.days
-    pairs = dict[tuple[str, str], tuple[date, int, bool]]()
-    alike = Counter[tuple[tuple[date, int, bool], str, int]]()
-    for seen_on, of, formed_on, withdrawn, count in rows:
-        if (found := pairs.get((formed_on, seen_on))) is None:
-            formed, day = date.fromisoformat(formed_on), date.fromisoformat(seen_on)
-            # Before the last day, one working day less than the limit has passed; on a weekend after it, all have.
-            found = day.replace(day=1), passed.between(formed, day), passed.between(formed, day - _DAY) < limit
-            pairs[formed_on, seen_on] = found
-        alike[found, of, withdrawn] += count
-    for ((month, took, on_time), of, withdrawn), count in alike.items():
-        for sum in sums.of(month, of):
-            sum.days[took] += count
-            sum.withdrawn += count * withdrawn
-            sum.on_time += count * on_time
+    for (month, of, gone, on_workday), took in alike.items():
+        counted = Counter(took).items()
+        for sum in sums.of(date.fromisoformat(f"{month}-01"), of):
+            for days, count in counted:
+                sum.days[max(days, 0)] += count
+                # Before the last day, one working day less than the limit has passed; on a weekend after it, all have.
+                sum.on_time += count * (days - on_workday < limit)
+                sum.withdrawn += count * gone
 
 
 def _add_sent_back(rt: Runtime, db: Session, sums: _Sums, begin: date, end: date, department: str) -> None:
@@ -165,19 +164,14 @@ def _deliveries(rt: Runtime, db: Session, begin: date, end: date, department: st
     return {name: counts[name] for name in (*order, *sorted(counts.keys() - set(order)))}
 
 
-class _Passed:
-    """Working days between any two days of a span, each day asked for once."""
-
-    def __init__(self, settings: Settings, begin: date, end: date) -> None:
-        self._begin, self._counted = begin, [0]
-        for n in range(1, (end - begin).days + 1):
-            self._counted.append(self._counted[-1] + workdays.is_workday(settings, begin + n * _DAY))
-
-    def between(self, after: date, upto: date) -> int:
-        """After the one, up to and with the other; 0 when that is not later."""
-        if upto <= after:
-            return 0
-        return self._counted[(upto - self._begin).days] - self._counted[(after - self._begin).days]
+def _passed(settings: Settings, days: Collection[str]) -> dict[str, tuple[int, int]]:
+    """How many working days had passed before each day from the first to the last of these (ISO 8601), and with it."""
+    first, last = date.fromisoformat(min(days)), date.fromisoformat(max(days))
+    found, passed = dict[str, tuple[int, int]](), 0
+    for day in (first + n * _DAY for n in range((last - first).days + 1)):
+        before, passed = passed, passed + workdays.is_workday(settings, day)
+        found[day.isoformat()] = before, passed
+    return found
 
 
 def _months(begin: date, end: date) -> Iterator[date]:

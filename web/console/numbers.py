@@ -1,6 +1,6 @@
 """The numbers: by month, department and channel, as charts and tables, and as files for a spreadsheet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Annotated
 from urllib.parse import quote, urlencode
@@ -14,6 +14,7 @@ from web.console import charts
 from web.console.page import Console, Signed
 
 routes = APIRouter()
+SHOWN_MONTHS = 60  # on the page: a five-year plan's; what is wider is read in a file
 MOST_MONTHS = 120
 STALE = timedelta(minutes=10)  # counted every minute while the workers run
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -25,7 +26,8 @@ Text = Annotated[str, Query(max_length=40)]
 def numbers_page(
     console: Signed, begin: Annotated[Month, Query(alias="from")] = "", to: Month = "", department: Text = ""
 ) -> Response:
-    asked = _asked(console, begin, to, department)
+    wanted = _asked(console, begin, to, department)
+    asked = replace(wanted, begin=max(wanted.begin, _months_before(wanted.end.replace(day=1), SHOWN_MONTHS - 1)))
     found, tables = _read(console, asked)
     months = list(found.months)
     labels = [charts.Label(str(one.month), str(one.year) if one.month == 1 or not n else "")
@@ -39,7 +41,7 @@ def numbers_page(
         "numbers.the_year_before": _Asked(_months_before(year, 12), year - timedelta(days=1)),
     }
     return console.page(
-        "numbers.html", found=found, tables=tables, asked=asked, limit=limit,
+        "numbers.html", found=found, tables=tables, wanted=wanted, asked=asked, limit=limit,
         items=charts.bars(labels, [(one.items, one.withdrawn) for one in tallies]),
         pace=charts.line(labels, [one.median for one in tallies], limit),
         departments=staff.departments(console.rt), only=numbers.only_department(console.person),

@@ -1,6 +1,7 @@
 """The numbers in the console: charts, tables and files that say the same, for an office of any age."""
 
 import csv
+import html
 import io
 import re
 from collections.abc import Callable
@@ -132,12 +133,25 @@ def test_an_author_finds_their_own_department_only(office: Office) -> None:
         ("", "2025-12", "2026-11"),
         ("?from=2026-05&to=2026-02", "2026-02", "2026-05"),
         ("?from=x&to=2026-13", "2025-12", "2026-11"),
-        ("?from=2000-01&to=2026-11", "2016-12", "2026-11"),
+        ("?from=2000-01&to=2026-11", "2021-12", "2026-11"),
         ("?from=2026-12&to=2026-12", "2026-12", "2026-12"),
     ],
 )
 def test_any_period_that_is_asked_for_makes_sense(office: Office, query: str, begin: str, end: str) -> None:
     assert f"统计：{begin} 至 {end}" in office.sign_in("wang").get("/numbers" + query)
+
+
+def test_more_than_five_years_stand_in_the_files(office: Office) -> None:
+    publish(office.bureau)
+    refresh(office.bureau.rt)
+    reader = office.sign_in("sun")
+    page = reader.get("/numbers?from=2018-01&to=2026-11")
+    assert "现从 2021-12 起。2018-01 以来的全部数字在上面下载的表格里" in page
+    whole = html.unescape(re.findall(r'href="([^"]*/numbers\.csv[^"]*)"', page)[0])
+    assert "2018-01,0" in reader.get(whole.removeprefix(office.url)) and "2018-01" not in "".join(
+        rows_of(page, "按月")[1]
+    )
+    assert "最多显示五年" not in reader.get("/numbers?from=2021-12&to=2026-11")
 
 
 def test_the_refusal_of_an_item_is_counted_where_it_belongs(office: Office) -> None:
