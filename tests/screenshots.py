@@ -195,7 +195,7 @@ def _an_issue(rt: Runtime, editor: Actor) -> dict[str, int]:
 def served(rt: Runtime) -> Iterator[str]:
     """The console on a free port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create(rt), log_level="warning", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(create(rt), log_level="warning", timeout_keep_alive=75, lifespan="off"))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     while not server.started:

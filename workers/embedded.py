@@ -75,8 +75,9 @@ def rehearses(settings: Settings) -> bool:
 def _served(name: str, factory: str, address: str, health: str, environment: dict[str, str]) -> Program:
     port = str(urlsplit(address).port)
     uvicorn = (sys.executable, "-P", "-m", "uvicorn", "--factory", factory, "--host", "127.0.0.1", "--port", port)
-    quiet = ("--log-level", "warning", "--timeout-graceful-shutdown", "5")
-    return Program(name, uvicorn + quiet, environment, ready=_answers(address + health), port=int(port), priority=10)
+    # Longer than a reverse proxy keeps an idle connection (nginx: 60 s): it must not send where we just hung up.
+    how = ("--log-level", "warning", "--timeout-graceful-shutdown", "5", "--timeout-keep-alive", "75")
+    return Program(name, uvicorn + how, environment, ready=_answers(address + health), port=int(port), priority=10)
 
 
 def _answers(address: str) -> Callable[[], bool]:

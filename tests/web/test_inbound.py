@@ -22,7 +22,7 @@ from web.inbound.app import create
 def inbound(bureau: Bureau) -> Iterator[str]:
     """The application served on a loopback port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create(bureau.rt), log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(create(bureau.rt), log_level="warning", timeout_keep_alive=75))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:

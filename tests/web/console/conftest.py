@@ -87,7 +87,9 @@ def open_console(open_office: Callable[..., Bureau]) -> Iterator[Callable[..., O
         url = f"http://127.0.0.1:{listener.getsockname()[1]}{base}"
         bureau = open_office(console_url=url, **changes)
         let_in(bureau)
-        server = uvicorn.Server(uvicorn.Config(create(bureau.rt), log_level="warning", lifespan="off"))
+        server = uvicorn.Server(
+            uvicorn.Config(create(bureau.rt), log_level="warning", timeout_keep_alive=75, lifespan="off")
+        )
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         servers.append((server, thread))
