@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event, make_url
 
 from pipeline import publish, reports, review
-from pipeline.claim import _looking, _moments
+from pipeline.claim import _leasing, _looking, _moments
 from pipeline.states import Result
 from tests.faults.stack import until
 from tests.office import Bureau, claim
@@ -102,6 +102,26 @@ def test_a_look_at_a_large_run_does_not_read_past_all_that_went_out(bureau: Bure
         plan = connection.exec_driver_sql(f"EXPLAIN {statement}", statement.construct_params(when)).scalars().all()
     assert any("ix_delivery_due" in line for line in plan), plan
     assert not any("Seq Scan on delivery" in line or "Sort" in line for line in plan), plan
+
+
+def test_leasing_looks_at_what_is_due_once_though_the_statistics_promise_nothing_due(bureau: Bureau) -> None:
+    """They are as old as the last ANALYZE, which may have come right before thousands of recipients did."""
+    if not on_postgresql(bureau):
+        pytest.skip("SQLite always takes the index")
+    bureau.subscribe(*(f"1380000{at:04d}" for at in range(3000)))
+    bureau.publish("web", "sms")
+    bureau.work("web")
+    with bureau.rt.engine.begin() as connection:
+        connection.exec_driver_sql("ANALYZE")
+    sms = bureau.rt.channels["sms"]
+    claim(bureau.rt, sms)  # expands the slot
+    when, where = _moments(bureau.rt, sms)
+    statement = _leasing(*where, False).compile(dialect=bureau.rt.engine.dialect)
+    how = {**when, "room": 500, "token": "t", "until": when["now"]}
+    with bureau.rt.engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN {statement}", statement.construct_params(how)).scalars().all()
+    assert sum("ix_delivery_" in line for line in plan) == 1, plan
+    assert any("pk_delivery" in line or "delivery_pkey" in line for line in plan), plan
 
 
 def test_a_connection_that_postgresql_closed_while_idle_is_replaced_and_nobody_notices(
