@@ -5,7 +5,7 @@ report, counting rule); deliveries are counted by themselves. Read from what `pi
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import cast
@@ -108,30 +108,29 @@ class _Sums:
 
 
 def _add_published(rt: Runtime, db: Session, sums: _Sums, begin: date, end: date, department: str) -> None:
-    key = (Publication.day, Publication.department, Publication.withdrawn)
-    # The dates formed come as one text: most differ, and years of them would be a row for nearly every item.
-    formed_on = func.aggregate_strings(converted(Publication.formed_on, Text), ",")
-    chosen = select(converted(Publication.day, Text), Publication.department, Publication.withdrawn, formed_on)
-    chosen = chosen.where(Publication.day.between(begin, end))
+    # Days as texts: years hold tens of thousands of pairs of them, of which none need be read.
+    shown = (converted(Publication.day, Text), Publication.department, converted(Publication.formed_on, Text))
+    chosen = select(*shown, Publication.withdrawn, func.count()).where(Publication.day.between(begin, end))
     if department:
         chosen = chosen.where(Publication.department == department)
+    key = (Publication.day, Publication.department, Publication.formed_on, Publication.withdrawn)
     rows = db.connection().execute(chosen.group_by(*key)).all()
     if not rows:
         return
-    passed = _passed(rt.settings, ",".join(f"{day},{formed}" for day, _, _, formed in rows).split(","))
-    alike = defaultdict[tuple[str, str, bool, bool], list[int]](list)
-    for day, of, gone, formed in rows:
+    days = {day for day, *_ in rows} | {formed_on for _, _, formed_on, *_ in rows}
+    passed = _passed(rt.settings, min(days), max(days))
+    alike = defaultdict[tuple[str, str, bool, int, int], int](int)
+    for day, of, formed_on, gone, count in rows:
         before, upto = passed[day]
-        alike[day[:7], of, gone, upto > before].extend([upto - passed[one][1] for one in formed.split(",")])
+        since = passed[formed_on][1]
+        alike[day[:7], of, gone, upto - since, before - since] += count
     limit = workdays.law(rt.settings).disclosure.days
-    for (month, of, gone, on_workday), took in alike.items():
-        counted = Counter(took).items()
+    for (month, of, gone, took, took_before), count in alike.items():
         for sum in sums.of(date.fromisoformat(f"{month}-01"), of):
-            for days, count in counted:
-                sum.days[max(days, 0)] += count
-                # Before the last day, one working day less than the limit has passed; on a weekend after it, all have.
-                sum.on_time += count * (days - on_workday < limit)
-                sum.withdrawn += count * gone
+            sum.days[max(took, 0)] += count
+            sum.withdrawn += count * gone
+            # Before the last day, one working day less than the limit has passed; on a weekend after it, all have.
+            sum.on_time += count * (took_before < limit)
 
 
 def _add_sent_back(rt: Runtime, db: Session, sums: _Sums, begin: date, end: date, department: str) -> None:
@@ -164,11 +163,11 @@ def _deliveries(rt: Runtime, db: Session, begin: date, end: date, department: st
     return {name: counts[name] for name in (*order, *sorted(counts.keys() - set(order)))}
 
 
-def _passed(settings: Settings, days: Collection[str]) -> dict[str, tuple[int, int]]:
-    """How many working days had passed before each day from the first to the last of these (ISO 8601), and with it."""
-    first, last = date.fromisoformat(min(days)), date.fromisoformat(max(days))
+def _passed(settings: Settings, first: str, last: str) -> dict[str, tuple[int, int]]:
+    """For each day of a span (ISO 8601): how many working days of it had passed before that day, and with it."""
+    begin, end = date.fromisoformat(first), date.fromisoformat(last)
     found, passed = dict[str, tuple[int, int]](), 0
-    for day in (first + n * _DAY for n in range((last - first).days + 1)):
+    for day in (begin + n * _DAY for n in range((end - begin).days + 1)):
         before, passed = passed, passed + workdays.is_workday(settings, day)
         found[day.isoformat()] = before, passed
     return found
