@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
-from typing import Annotated, Any
+from itertools import chain
+from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import StreamingResponse
 
 from pipeline import health, logbook, staff
 from pipeline.decisions import Decision
@@ -13,6 +15,7 @@ from web.console.page import Console, Signed, date_of
 
 routes = APIRouter()
 SIZE = 50
+BOM = "\ufeff"  # the mark that spreadsheets look for
 Text = Annotated[str, Query(max_length=100)]
 # What each kind of process is called, what it does, and what it means when none is at work.
 KINDS = {
@@ -35,18 +38,16 @@ class _Asked:
     def query(self) -> str:
         return urlencode({name: value for name, value in vars(self).items() if value})
 
-    def lines(self, console: Console, **how: Any) -> list[logbook.Line]:
-        """Raises Refused."""
+    def chosen(self, console: Console) -> logbook.Chosen:
         begin, end = date_of(self.from_on), date_of(self.to_on)
         zone = console.rt.settings.zone
-        return logbook.lines(
-            console.rt, console.actor,
+        return logbook.Chosen(
             person=self.person or None,
             decision=Decision(self.decision) if self.decision in set(Decision) else None,
             item=int(self.item) if self.item.isascii() and self.item.isdigit() and len(self.item) < 18 else None,
             since=datetime.combine(begin, time.min, zone) if begin else None,
             until=datetime.combine(end + timedelta(days=1), time.min, zone) if end else None,
-            words=self.words.strip(), **how,
+            words=self.words.strip(),
         )  # fmt: skip
 
 
@@ -61,7 +62,9 @@ Asked = Annotated[_Asked, Depends(_asked)]
 
 @routes.get("/admin/log")
 def log_page(console: Signed, asked: Asked, page: Annotated[int, Query(ge=1, le=100_000)] = 1) -> Response:
-    found = asked.lines(console, skip=(page - 1) * SIZE, most=SIZE + 1)
+    found = logbook.lines(
+        console.rt, console.actor, skip=(page - 1) * SIZE, most=SIZE + 1, **asked.chosen(console)
+    )  # fmt: skip
     names = staff.names(console.rt)
     return console.page(
         "admin-log.html", asked=asked, address=asked.query(), page=page, names=names, decisions=list(Decision),
@@ -72,9 +75,10 @@ def log_page(console: Signed, asked: Asked, page: Annotated[int, Query(ge=1, le=
 
 @routes.get("/admin/log.csv")
 def log_csv(console: Signed, asked: Asked) -> Response:
-    text = logbook.as_table(console.rt, asked.lines(console), console.language)
+    found = logbook.every(console.rt, console.actor, **asked.chosen(console))
+    text = logbook.as_table(console.rt, found, console.language)
     headers = {"Content-Disposition": f'attachment; filename="log-{console.today}.csv"'}
-    return Response(text.encode("utf-8-sig"), media_type="text/csv; charset=utf-8", headers=headers)
+    return StreamingResponse(chain([BOM], text), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @routes.get("/admin/processes")

@@ -34,7 +34,9 @@ def log(
         )  # fmt: skip
         if file is not None:
             try:
-                file.write_text(logbook.as_csv(here.rt, found), "utf-8-sig")  # with the mark that spreadsheets look for
+                file.write_text(
+                    "".join(logbook.as_csv(here.rt, found)), "utf-8-sig"
+                )  # with the mark that spreadsheets look for
             except OSError as error:
                 raise Refused("logbook.cannot_write", file=str(file), detail=error.strerror or "") from error
             here.screen.json({"file": str(file), "lines": len(found)})
