@@ -8,6 +8,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
@@ -29,7 +30,12 @@ LONGEST = timedelta(hours=16)
 _FRESH = timedelta(minutes=1)  # how stale "last seen" may be: not every page writes
 
 _hasher = PasswordHasher()
-_NOBODY = _hasher.hash(secrets.token_hex())  # an unknown name takes as long as a known one
+
+
+@cache
+def _nobody() -> str:
+    """An unknown name takes as long as a known one. Made when first asked for: every command loads this module."""
+    return _hasher.hash(secrets.token_hex())
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def sign_in(rt: Runtime, name: str, password: str) -> str:
     if found is not None and found.locked_until is not None and found.locked_until > now:
         raise Refused("account.locked", until=found.locked_until.astimezone(rt.settings.zone).strftime("%H:%M"))
     # Outside the transaction: hashing is slow on purpose, and would hold up every writer of the ledger.
-    right = _matches(found.password_hash if found is not None else _NOBODY, password[:LONGEST_PASSWORD])
+    right = _matches(found.password_hash if found is not None else _nobody(), password[:LONGEST_PASSWORD])
     if found is None:
         raise _wrong()
     with rt.writing() as db:
