@@ -7,6 +7,7 @@ from pipeline.decisions import Decision
 from web.console.page import Signed
 
 routes = APIRouter()
+MOST = 50  # of each kind; the rest is in its own list
 
 
 @routes.get("/")
@@ -14,6 +15,6 @@ def my_desk(console: Signed) -> Response:
     labels = {name: opened.section.label for name, opened in console.rt.channels.items()}
     return console.page(
         "desk.html", desk=desk.desk(console.rt, console.person), names=staff.names(console.rt), labels=labels,
-        unsaved=working_copy.all_of(console.rt, console.person.id),
+        most=MOST, unsaved=working_copy.all_of(console.rt, console.person.id),
         stale=standing.troubles(console.rt) if console.may(Decision.RETRY) else [],
     )  # fmt: skip

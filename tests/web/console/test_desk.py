@@ -1,11 +1,16 @@
 """The desk: what waits for its owner, and nothing else."""
 
+import html
+import re
+
 import pytest
 
 from pipeline import collect, deputies
 from pipeline.decisions import Refused
 from pipeline.models import AuditLine, Feed, FeedEntry
+from tests.channels.recording import Fault, set_faults
 from tests.web.console.conftest import Office
+from web.console import desk
 
 
 def changed_at_the_source(office: Office, item: int) -> None:
@@ -42,6 +47,29 @@ def test_a_new_item_that_was_never_saved_is_on_the_desk_and_goes_on_in_one_click
     assert 'value="写了一半的通知"' not in page
     assert "写了一半的通知</textarea>" in zhao.get("/items/new?copy=1")
     assert "没保存的内容" not in office.sign_in("wang").get("/")  # another's is another's
+
+
+def test_a_desk_shows_some_of_each_kind_and_where_the_rest_is(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "MOST", 2)
+    bureau, zhao, wang = office.bureau, office.sign_in("zhao"), office.sign_in("wang")
+
+    def refused_by_the_channel(title: str) -> None:
+        set_faults(bureau.rt.settings.data / "web", Fault(raises="rejected"))
+        bureau.publish("web", draft={"title": title})
+        bureau.work()
+
+    for title in ("草稿甲", "草稿乙"):
+        bureau.write(title=title)
+        refused_by_the_channel(f"没发出的{title}")
+    assert "我的草稿（2）" in zhao.get("/") and "发布中的问题（2）" in wang.get("/")
+    assert ">还有 " not in zhao.get("/") + wang.get("/")
+    bureau.write(title="草稿丙")
+    refused_by_the_channel("没发出的丙")
+    for person, count, title in ((zhao, "我的草稿（3）", "草稿丙"), (wang, "发布中的问题（3）", "没发出的丙")):
+        page = person.get("/")
+        assert count in page and "还有 1 项" in page and title not in page
+        [rest] = re.findall(r'href="([^"]*)">还有', page)
+        assert title in person.get(html.unescape(rest))
 
 
 def test_a_change_of_the_source_stays_on_the_desk_until_somebody_compared_it(office: Office) -> None:
