@@ -158,7 +158,7 @@ NOT_YOURS = (
     "writing.readers_only", "account.unknown_token", "review.not_in_charge",
 )  # fmt: skip
 _NOT_YOURS = re.compile(
-    "|".join(re.sub(r"\\\{\w+\\\}", "[^<]*", re.escape(catalogue("zh")[code])) for code in NOT_YOURS)
+    "|".join(re.sub(r"\\\{\w+\\\}", "[^<]{1,60}", re.escape(catalogue("zh")[code])) for code in NOT_YOURS)
 )
 LAST = "POST /sign-out"
 # Every field that some form asks for before it asks who sends it.
