@@ -79,7 +79,7 @@ class Load:
 
 
 FULL = Load(seconds=3, items=100_000, queries=400, writes=60)
-QUICK = Load(seconds=1, items=2_000, queries=40, writes=10)
+QUICK = Load(seconds=1, items=400, queries=20, writes=5)
 
 
 def _load(scale: Scale) -> Load:
