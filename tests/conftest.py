@@ -11,7 +11,7 @@ import pytest
 from pipeline.database import open_engine
 from pipeline.migrate import upgrade
 from tests.office import Bureau, open_bureau, settings_for
-from tests.parts import create_database, postgres, valkey
+from tests.parts import create_database, database, postgres, valkey
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -45,20 +45,24 @@ def ledgers(cluster: str) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database without tables: every test that asks runs on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'empty.db'}"
-    return create_database(request.getfixturevalue("cluster"), f"empty_{next(_serial)}")
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    with database(request.getfixturevalue("cluster"), f"empty_{next(_serial)}") as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A ledger's database, to be opened: every test that asks runs on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'fabu.db'}"  # `open_bureau` makes the file
+        yield f"sqlite:///{tmp_path / 'fabu.db'}"  # `open_bureau` makes the file
+        return
     cluster, template = request.getfixturevalue("cluster"), request.getfixturevalue("ledgers")
-    return create_database(cluster, f"test_{next(_serial)}", template)
+    with database(cluster, f"test_{next(_serial)}", template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -32,16 +32,19 @@ START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 POSTGRES_SOCKET = ".s.PGSQL.5432"
 VALKEY_SOCKET = "valkey.sock"
+MEMORY = Path("/dev/shm")
+ENOUGH_MEMORY = 2 << 30  # bytes: for each process that tests
 
 
 @contextmanager
 def postgres(directory: Path, fsync: bool = True) -> Iterator[str]:
     """A PostgreSQL cluster of its own, reached by unix socket only; gives the SQLAlchemy URL of its first database.
 
-    `fsync=False` only where no power failure is played. The URL is the same for the same directory.
+    `fsync=False` only where no power failure is played: then it lies in memory, where the machine lends enough of it,
+    for a new database is some hundreds of files. The URL is the same for the same directory.
     """
     user = _unprivileged_user()
-    home = _home_of_cluster(directory, user)
+    home = _home_of_cluster(directory, user, in_memory=not fsync and _memory_is_lent())
     data, sockets, binaries = home / "data", short_socket(home, POSTGRES_SOCKET).parent, _postgres_binaries(user)
     if user:
         os.chown(sockets, user.pw_uid, user.pw_gid)
@@ -73,9 +76,20 @@ def create_database(url: str, name: str, template: str = "template1") -> str:
     with psycopg.connect(
         host=str(base.query["host"]), user="postgres", dbname="postgres", autocommit=True
     ) as connection:
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
         connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
     return base.set(database=name).render_as_string()
+
+
+@contextmanager
+def database(url: str, name: str, template: str = "template1") -> Iterator[str]:
+    """A database as `create_database` makes it, gone afterwards whoever is still connected."""
+    made = make_url(create_database(url, name, template))
+    yield made.render_as_string()
+    with psycopg.connect(
+        host=str(made.query["host"]), user="postgres", dbname="postgres", autocommit=True
+    ) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @contextmanager
@@ -154,25 +168,32 @@ def _accepts(sockets: Path) -> bool:
     return True
 
 
-def _home_of_cluster(directory: Path, user: pwd.struct_passwd | None) -> Path:
-    """Where the cluster lives: `directory`, unless we are root, whose folders the unprivileged user cannot enter.
+def _home_of_cluster(directory: Path, user: pwd.struct_passwd | None, in_memory: bool) -> Path:
+    """Where the cluster lives: `directory`, unless it is to be in memory, or we are root, whose folders the
+    unprivileged user cannot enter.
 
     Then it is a folder where all can pass, the same for a directory until this process ends, and removed with it; what
     killed processes left is swept first.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    if user is None:
+    if user is None and not in_memory:
         return directory.absolute()
-    public = _public_temporary_folder()
+    public = MEMORY if in_memory else _public_temporary_folder()
+    owner = user.pw_uid if user else os.getuid()
     for old in public.glob("fabu-cluster-*"):
-        if not Path("/proc", old.name.split("-")[2]).exists() and old.lstat().st_uid == user.pw_uid:
+        if not Path("/proc", old.name.split("-")[2]).exists() and old.lstat().st_uid == owner:
             shutil.rmtree(old, ignore_errors=True)
     home = public / f"fabu-cluster-{os.getpid()}-{_digest(directory.absolute())}"
     if not home.exists():
         home.mkdir(mode=0o700)
-        os.chown(home, user.pw_uid, user.pw_gid)
+        if user:
+            os.chown(home, user.pw_uid, user.pw_gid)
         atexit.register(shutil.rmtree, home, ignore_errors=True)
     return home
+
+
+def _memory_is_lent() -> bool:
+    return MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH_MEMORY
 
 
 def _postgres_binaries(user: pwd.struct_passwd | None) -> Path:
