@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import cast
 
-from sqlalchemy import Text, func, select, text
+from sqlalchemy import Text, and_, func, select, text, true
 from sqlalchemy import cast as converted
 from sqlalchemy.orm import Session
 
@@ -108,22 +108,19 @@ class _Sums:
 
 
 def _add_published(rt: Runtime, db: Session, sums: _Sums, begin: date, end: date, department: str) -> None:
-    # Days as texts: years hold tens of thousands of pairs of them, of which none need be read.
-    shown = (converted(Publication.day, Text), Publication.department, converted(Publication.formed_on, Text))
-    chosen = select(*shown, Publication.withdrawn, func.count()).where(Publication.day.between(begin, end))
-    if department:
-        chosen = chosen.where(Publication.department == department)
-    key = (Publication.day, Publication.department, Publication.formed_on, Publication.withdrawn)
-    rows = db.connection().execute(chosen.group_by(*key)).all()
-    if not rows:
-        return
-    days = {day for day, *_ in rows} | {formed_on for _, _, formed_on, *_ in rows}
-    passed = _passed(rt.settings, min(days), max(days))
+    # Days as texts, and no row kept: in years there are tens of thousands of pairs of days.
+    day, formed_on = converted(Publication.day, Text), converted(Publication.formed_on, Text)
+    mine = and_(Publication.day.between(begin, end), Publication.department == department if department else true())
+    earliest, latest = db.execute(select(func.min(formed_on), func.max(formed_on)).where(mine)).one()
+    first, last = begin.isoformat(), end.isoformat()
+    passed = _passed(rt.settings, min(earliest or first, first), max(latest or last, last))
     alike = defaultdict[tuple[str, str, bool, int, int], int](int)
-    for day, of, formed_on, gone, count in rows:
-        before, upto = passed[day]
-        since = passed[formed_on][1]
-        alike[day[:7], of, gone, upto - since, before - since] += count
+    key = (Publication.day, Publication.department, Publication.formed_on, Publication.withdrawn)
+    chosen = select(day, Publication.department, formed_on, Publication.withdrawn, func.count()).where(mine)
+    for seen_on, of, formed, gone, count in db.connection().execute(chosen.group_by(*key)):
+        before, upto = passed[seen_on]
+        since = passed[formed][1]
+        alike[seen_on[:7], of, gone, upto - since, before - since] += count
     limit = workdays.law(rt.settings).disclosure.days
     for (month, of, gone, took, took_before), count in alike.items():
         for sum in sums.of(date.fromisoformat(f"{month}-01"), of):
