@@ -253,7 +253,7 @@ def _filled(path: str, query: str, values: Mapping[str, str]) -> str:
     else:
         item = values["item"]
     channel = "mail" if "/frame/" in path or last == "subscribers" else "bulletin"
-    filled = (path + query).replace("{item}", item).replace("{channel}", channel)
+    filled = (path + query).replace("{number}", "1").replace("{item}", item).replace("{channel}", channel)
     filled = filled.replace("/newsletter/{id}", f"/newsletter/{values['issue']}")
     filled = filled.replace("/people/{id}", "/people/chen")
     assert "{" not in filled, f"{path} is new: which value does it take?"

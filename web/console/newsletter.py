@@ -10,7 +10,7 @@ from fastapi import APIRouter, Form, HTTPException, Query, Response, UploadFile
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from channels import newsletter as forms
-from channels.contract import ChannelError, Message, Rendition, Unrenderable, View
+from channels.contract import ChannelError, Message, Rendition, Unrenderable
 from channels.typst import pictures
 from pipeline import assembly, checks, issue_pages, issues, items, operate, previews, reasons, trials
 from pipeline.decisions import Decision, Refused, permit
@@ -402,10 +402,10 @@ def preview(console: Signed, id: int, form: Annotated[str, Query(max_length=40)]
     newsletter = console.rt.settings.newsletter
     chosen = newsletter.channels if newsletter is not None else ()
     names = [name for name, one in console.rt.channels.items() if name in chosen and one.section.kind != MAIL]
-    shown, text, wrong = None, "", None
+    shown, text, wrong, printed = None, "", None, 0
     try:
         if form == PRINT:
-            shown = View(pages=_printed_pages(forms.printed(message)))
+            printed = len(_printed_pages(forms.printed(message)))
         elif form == MAIL:
             text = forms.mail_parts(message).text.replace(forms.UNSUBSCRIBE, "…")
         elif form in names:
@@ -417,9 +417,21 @@ def preview(console: Signed, id: int, form: Annotated[str, Query(max_length=40)]
     except Unrenderable as error:
         wrong = error.findings[0]
     return console.page(
-        "newsletter-preview.html", line=line, form=form, shown=shown, text=text, wrong=wrong,
+        "newsletter-preview.html", line=line, form=form, shown=shown, text=text, wrong=wrong, printed=printed,
         tabs=[(PRINT, ""), (MAIL, ""), *((name, console.rt.channels[name].section.label) for name in names)],
     )  # fmt: skip
+
+
+@routes.get("/newsletter/{id:int}/pages/{number:int}")
+def printed_page(console: Signed, id: int, number: int) -> Response:
+    """One printed page as a picture: an issue has too many of them for one answer."""
+    try:
+        pages = _printed_pages(forms.printed(_message(console, id)[1]))
+    except Unrenderable as error:
+        raise HTTPException(404) from error  # the preview says why
+    if not 1 <= number <= len(pages):
+        raise HTTPException(404)
+    return Response(pages[number - 1], media_type="image/png")
 
 
 @routes.get("/newsletter/{id:int}/mail")

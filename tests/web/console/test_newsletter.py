@@ -128,7 +128,13 @@ def test_an_entry_is_shortened_gets_a_picture_and_its_whole_text_again(newsroom:
 def test_all_forms_are_looked_at_and_the_mail_can_do_nothing(newsroom: tuple[Office, int, list[int]]) -> None:
     office, issue, _ = newsroom
     wang = office.sign_in("wang")
-    assert "data:image/png;base64," in wang.get(f"/newsletter/{issue}/preview")
+    pages = re.findall(r'<img src="([^"]+)"', wang.get(f"/newsletter/{issue}/preview"))
+    assert pages == [f"/newsletter/{issue}/pages/{number}" for number in range(1, len(pages) + 1)] and len(pages) > 1
+    pictures = [wang.session.get(office.url + page, timeout=30) for page in pages]
+    assert all(one.content.startswith(b"\x89PNG") for one in pictures)
+    assert len({one.content for one in pictures}) == len(pages), "each its own"
+    for number in (0, len(pages) + 1):
+        wang.get(f"/newsletter/{issue}/pages/{number}", 404)
     mail = wang.get(f"/newsletter/{issue}/preview?form=mail")
     assert mail.count("<iframe") == 2 and "甲公告" in mail  # phone and desk; the text part below
     assert "第23期" in wang.get(f"/newsletter/{issue}/preview?form=web")

@@ -108,6 +108,7 @@ TABLE = {
     "GET /newsletter/{id}/preview": OFFICE,
     "GET /newsletter/{id}/mail": OFFICE,
     "GET /newsletter/{id}/issue.pdf": OFFICE,
+    "GET /newsletter/{id}/pages/{number}": OFFICE,
     "GET /newsletter/{id}/entries/{item}": OFFICE,
     "POST /newsletter/{id}/entries/{item}": "editor",
     "POST /newsletter/{id}/build": "editor",
@@ -247,7 +248,12 @@ def address(route: str, places: dict[str, str]) -> str:
         item = places["waiting"]
     else:
         item = places["out"]
-    path = path.replace("{item}", item).replace("{sha256}", places["sha256"]).replace("{channel}", places["channel"])
+    path = (
+        path.replace("{number}", "1")
+        .replace("{item}", item)
+        .replace("{sha256}", places["sha256"])
+        .replace("{channel}", places["channel"])
+    )
     return re.sub(r"/(\w+)/\{(?:id|name)\}", lambda found: f"/{found[1]}/{places[found[1]]}", path)
 
 
