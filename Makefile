@@ -15,7 +15,7 @@ test: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder  # much of a journey is waiting; the long ones come early
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder  # much of a journey is waiting; the long ones come early
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.bench
