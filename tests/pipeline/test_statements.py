@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
-from sqlalchemy import event, make_url
+from sqlalchemy import Executable, event, make_url
 
 from pipeline import publish, reports, review
 from pipeline.claim import _leasing, _looking, _moments
@@ -32,6 +32,25 @@ def asked(bureau: Bureau) -> Iterator[list[str]]:
 
 def on_postgresql(bureau: Bureau) -> bool:
     return bureau.rt.engine.dialect.name == "postgresql"
+
+
+def large_run(bureau: Bureau) -> None:
+    """A text for three thousand, whose page is there: the next claim makes them due."""
+    bureau.subscribe(*(f"1380000{at:04d}" for at in range(3000)))
+    bureau.publish("web", "sms")
+    bureau.work("web")
+
+
+def plan_of(bureau: Bureau, statement: Executable, how: dict[str, object]) -> list[str]:
+    compiled = statement.compile(dialect=bureau.rt.engine.dialect)
+    with bureau.rt.engine.connect() as connection:
+        told = connection.exec_driver_sql(f"EXPLAIN {compiled}", compiled.construct_params(how))
+        return [str(line) for line in told.scalars()]
+
+
+def analyze(bureau: Bureau) -> None:
+    with bureau.rt.engine.begin() as connection:
+        connection.exec_driver_sql("ANALYZE")
 
 
 def test_a_turn_of_a_run_locks_its_rows_once_and_writes_each_table_once(bureau: Bureau) -> None:
@@ -90,16 +109,12 @@ def test_a_look_at_a_large_run_does_not_read_past_all_that_went_out(bureau: Bure
     """With so much due, PostgreSQL takes a bare EXISTS for one that any scan of the table answers at once."""
     if not on_postgresql(bureau):
         pytest.skip("SQLite always takes the index")
-    bureau.subscribe(*(f"1380000{at:04d}" for at in range(3000)))
-    bureau.publish("web", "sms")
-    bureau.work("web")
+    large_run(bureau)
     sms = bureau.rt.channels["sms"]
     claim(bureau.rt, sms)  # expands the slot
     when, where = _moments(bureau.rt, sms)
-    statement = _looking(*where).compile(dialect=bureau.rt.engine.dialect)
-    with bureau.rt.engine.begin() as connection:
-        connection.exec_driver_sql("ANALYZE")
-        plan = connection.exec_driver_sql(f"EXPLAIN {statement}", statement.construct_params(when)).scalars().all()
+    analyze(bureau)
+    plan = plan_of(bureau, _looking(*where), dict(when))
     assert any("ix_delivery_due" in line for line in plan), plan
     assert not any("Seq Scan on delivery" in line or "Sort" in line for line in plan), plan
 
@@ -108,18 +123,12 @@ def test_leasing_looks_at_what_is_due_once_though_the_statistics_promise_nothing
     """They are as old as the last ANALYZE, which may have come right before thousands of recipients did."""
     if not on_postgresql(bureau):
         pytest.skip("SQLite always takes the index")
-    bureau.subscribe(*(f"1380000{at:04d}" for at in range(3000)))
-    bureau.publish("web", "sms")
-    bureau.work("web")
-    with bureau.rt.engine.begin() as connection:
-        connection.exec_driver_sql("ANALYZE")
+    large_run(bureau)
+    analyze(bureau)
     sms = bureau.rt.channels["sms"]
     claim(bureau.rt, sms)  # expands the slot
     when, where = _moments(bureau.rt, sms)
-    statement = _leasing(*where, False).compile(dialect=bureau.rt.engine.dialect)
-    how = {**when, "room": 500, "token": "t", "until": when["now"]}
-    with bureau.rt.engine.connect() as connection:
-        plan = connection.exec_driver_sql(f"EXPLAIN {statement}", statement.construct_params(how)).scalars().all()
+    plan = plan_of(bureau, _leasing(*where, False), {**when, "room": 500, "token": "t", "until": when["now"]})
     assert sum("ix_delivery_" in line for line in plan) == 1, plan
     assert any("pk_delivery" in line or "delivery_pkey" in line for line in plan), plan
 

@@ -28,20 +28,20 @@ def log(
     as_json: AsJson = False,
 ) -> None:
     with Open(data, as_json) as here:
-        found = logbook.lines(
-            here.rt, here.actor(person), item=here.item(item) if item is not None else None, person=by,
-            since=here.moment(since), decision=decision, most=None if file is not None else most,
-        )  # fmt: skip
+        chosen = logbook.Chosen(
+            item=here.item(item) if item is not None else None, person=by, since=here.moment(since), decision=decision
+        )
         if file is not None:
+            found = list(logbook.every(here.rt, here.actor(person), **chosen))
             try:
-                file.write_text(
-                    "".join(logbook.as_csv(here.rt, found)), "utf-8-sig"
-                )  # with the mark that spreadsheets look for
+                # With the mark that spreadsheets look for.
+                file.write_text("".join(logbook.as_csv(here.rt, found)), "utf-8-sig")
             except OSError as error:
                 raise Refused("logbook.cannot_write", file=str(file), detail=error.strerror or "") from error
             here.screen.json({"file": str(file), "lines": len(found)})
             here.screen.line("logbook.saved", count=len(found), file=file)
             return
+        found = logbook.lines(here.rt, here.actor(person), most=most, **chosen)
         here.screen.json([asdict(one) for one in found])
         if not as_json:
             show.log(here.screen, here.rt, found)
